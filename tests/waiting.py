@@ -1,0 +1,24 @@
+"""Wait for a condition with a deadline, never for a length of time."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(
+    probe: Callable[[], T | Awaitable[T]], *, within_s: float = 10.0, every_s: float = 0.02
+) -> T:
+    """Call `probe` until it returns something truthy; raise with its last answer at the deadline."""
+    deadline_s = time.monotonic() + within_s
+    while True:
+        answer = probe()
+        value: T = await answer if isawaitable(answer) else answer  # type: ignore[assignment]
+        if value:
+            return value
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"not within {within_s} s; last answer: {value!r}")
+        await asyncio.sleep(every_s)
