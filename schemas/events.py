@@ -1,0 +1,120 @@
+"""Client events: the Segment message as emitters write it to the log.
+
+Shape: Segment tracking spec (`type`, `messageId`, `userId` / `anonymousId`, `event`, `timestamp`,
+`properties`, `context`, `traits`); unknown fields are ignored. Decoding is strict about types and
+never raises anything but `BadRecord`.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from schemas.reasons import DeadLetterReason
+
+EVENT_BYTES_MAX = 65_536
+ID_CHARS_MAX = 256
+
+EventType = Literal["track", "identify", "page", "screen", "group", "alias"]
+
+
+class BadRecord(Exception):
+    """A record that cannot be an event: `reason` is closed, `detail` names the field."""
+
+    def __init__(self, reason: DeadLetterReason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Event(msgspec.Struct, gc=False):
+    """One client event. Conditions read `properties`, `context`, `traits` by dotted paths.
+
+    `timestamp` is the client's own time; the engine's `occurred_at` is min(timestamp, append time).
+    """
+
+    type: EventType
+    message_id: str = msgspec.field(default="", name="messageId")
+    event: str | None = None
+    user_id: str | None = msgspec.field(default=None, name="userId")
+    anonymous_id: str | None = msgspec.field(default=None, name="anonymousId")
+    previous_id: str | None = msgspec.field(default=None, name="previousId")
+    timestamp: datetime | None = None
+    received_at: datetime | None = msgspec.field(default=None, name="receivedAt")
+    properties: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    traits: dict[str, Any] | None = None
+
+    @property
+    def profile(self) -> str:
+        """The key of the user: `userId`, else `anonymousId` (both emitters and shards use it)."""
+        return self.user_id or self.anonymous_id or ""
+
+
+_decoder = msgspec.json.Decoder(Event)
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since the Unix epoch, rounded down; a moment without an offset is UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1_000_000) // 1000
+
+
+def decode_event(value: bytes | None, default_id: str = "") -> Event:
+    """Decode one message; raise `BadRecord` naming the reason and the field.
+
+    `default_id` stands in for a missing `messageId` (event files: the row number).
+    """
+    if value is None:
+        raise BadRecord(DeadLetterReason.MALFORMED_JSON, "empty value")
+    if len(value) > EVENT_BYTES_MAX:
+        raise BadRecord(DeadLetterReason.TOO_LARGE, f"{len(value)} > {EVENT_BYTES_MAX} bytes")
+    try:
+        event = _decoder.decode(value)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRecord(DeadLetterReason.MALFORMED_JSON, str(error)) from None
+    except RecursionError:
+        raise BadRecord(DeadLetterReason.TOO_DEEP, "nested too deeply") from None
+    if not event.message_id:
+        event.message_id = default_id
+    _check_ids(event)
+    return event
+
+
+def event_name(event: Event) -> str | None:
+    """The name triggers use: `event` of a track, `Page: <name>`, `Screen: <name>`, else None."""
+    kind = event.type
+    if kind == "track":
+        return event.event
+    if kind == "page" or kind == "screen":
+        name = (event.properties or {}).get("name") or event.event
+        return f"{kind.capitalize()}: {name}" if isinstance(name, str) else None
+    return None
+
+
+def occurred_at_ms(event: Event, appended_at_ms: int) -> int:
+    """Client time `e`, clamped to at most the append time `a` (design.md section 5)."""
+    if event.timestamp is None:
+        return appended_at_ms
+    return min(to_ms(event.timestamp), appended_at_ms)
+
+
+def _refusal(message: str) -> BadRecord:
+    if "`$.timestamp`" in message or "`$.receivedAt`" in message:
+        return BadRecord(DeadLetterReason.BAD_TIMESTAMP, message)
+    return BadRecord(DeadLetterReason.WRONG_TYPE, message)
+
+
+def _check_ids(event: Event) -> None:
+    profile = event.user_id or event.anonymous_id
+    if not profile or not event.message_id:
+        raise BadRecord(DeadLetterReason.MISSING_ID, "userId or anonymousId, and messageId")
+    if len(profile) > ID_CHARS_MAX or len(event.message_id) > ID_CHARS_MAX:
+        raise BadRecord(DeadLetterReason.ID_TOO_LONG, f"an id is over {ID_CHARS_MAX} characters")
+    if event.type == "track" and not event.event:
+        raise BadRecord(DeadLetterReason.MISSING_EVENT, "a track message needs `event`")
+    if event.timestamp is not None and event.timestamp.year < 1970:
+        raise BadRecord(DeadLetterReason.BAD_TIMESTAMP, "timestamp is before 1970")
