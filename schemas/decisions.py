@@ -1,0 +1,62 @@
+"""The decision record: one per ended activation (language.md, "Interfaces that scripts rely on")."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from schemas.reasons import Outcome, Reason
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """One ended activation.
+
+    `at_ms` is the decision time of the log. `start` and `event` are messageIds (None where no event
+    started it: idle). `delivery_id` is set when admitted.
+    """
+
+    trigger: str
+    user: str
+    activation: str
+    at_ms: int
+    outcome: Outcome
+    reason: Reason | None = None
+    start: str | None = None
+    event: str | None = None
+    variant: str | None = None
+    revision: int = 0
+    delivery_id: str | None = None
+
+
+def utc(at_ms: int) -> str:
+    """`2026-11-22T00:00:00.000Z`."""
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def decision_row(decision: Decision) -> dict[str, str | None]:
+    """The nine fields scripts rely on, in their order."""
+    return {
+        "trigger": decision.trigger,
+        "user": decision.user,
+        "activation": decision.activation,
+        "at": utc(decision.at_ms),
+        "outcome": decision.outcome.value,
+        "reason": decision.reason.value if decision.reason else None,
+        "start": decision.start,
+        "event": decision.event,
+        "variant": decision.variant,
+    }
+
+
+def decision_record(decision: Decision) -> bytes:
+    """The value written to the decisions topic: the row plus version, revision, delivery_id."""
+    row: dict[str, object] = {"version": 1}
+    row.update(decision_row(decision))
+    row["revision"] = decision.revision
+    row["delivery_id"] = decision.delivery_id
+    return msgspec.json.encode(row)
+
+
+def decision_order(decision: Decision) -> tuple[int, str, str, str]:
+    """Sort key of decision files: (at, user, trigger, activation)."""
+    return (decision.at_ms, decision.user, decision.trigger, decision.activation)

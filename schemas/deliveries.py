@@ -1,0 +1,61 @@
+"""The delivery record: one admitted message on its way to a delivery worker."""
+
+from typing import Any
+
+import msgspec
+
+
+class DeviceRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A device token and the platform that owns it: `android` goes to FCM, `ios` to APNs."""
+
+    token: str
+    platform: str
+
+
+class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the gate checks again in sending time: milliseconds; caps are (max, per_ms) pairs."""
+
+    cooldown_ms: int = 0
+    spacing_ms: int = 0
+    caps: list[tuple[int, int]] = []
+
+
+class Delivery(msgspec.Struct, omit_defaults=True, gc=False):
+    """One admitted message.
+
+    `decided_at_ms` and `expires_at_ms` are log time; `appended_at_ms` is the append time of the
+    record that made it due (append -> accepted is measured from here). `fields` holds the declared
+    values texts may use: {"start": {path: value}, "event": {path: value}}.
+    """
+
+    delivery_id: str
+    user: str
+    trigger: str
+    revision: int
+    activation: str
+    shard: int
+    registry: int
+    decided_at_ms: int
+    expires_at_ms: int
+    appended_at_ms: int
+    marketing: bool
+    devices: list[DeviceRef]
+    fields: dict[str, dict[str, Any]] = {}
+    limits: Limits = Limits()
+    lane: str = "normal"
+    attempt: int = 0
+    not_before_ms: int = 0
+    version: int = 1
+
+
+_decoder = msgspec.json.Decoder(Delivery)
+
+
+def encode_delivery(delivery: Delivery) -> bytes:
+    """Compact JSON."""
+    return msgspec.json.encode(delivery)
+
+
+def decode_delivery(value: bytes | None) -> Delivery:
+    """Decode strictly; raises `msgspec.DecodeError` on anything else."""
+    return _decoder.decode(value or b"")
