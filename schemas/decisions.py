@@ -1,4 +1,4 @@
-"""The decision record: one per ended activation (language.md, "Interfaces that scripts rely on")."""
+"""The decision record: one per ended activation (language.md, "Interfaces")."""
 
 from datetime import UTC, datetime
 

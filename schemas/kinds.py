@@ -28,7 +28,7 @@ class Kind(StrEnum):
 
 
 def seal(secret: bytes, kind: str, partition: int, key: bytes | None, value: bytes | None) -> bytes:
-    """The first 16 bytes of the HMAC over the record; lengths are bound so that fields cannot mix."""
+    """The first 16 bytes of the HMAC; lengths are bound in so that fields cannot mix."""
     parts = (kind.encode(), str(partition).encode(), key or b"", value or b"")
     mac = hmac.new(secret, digestmod=hashlib.sha256)
     for part in parts:
@@ -63,6 +63,4 @@ def is_sealed(
 ) -> bool:
     """True when the record carries the seal of this engine for exactly this content."""
     mark = header(headers, SEAL_HEADER)
-    return mark is not None and hmac.compare_digest(
-        mark, seal(secret, kind, partition, key, value)
-    )
+    return mark is not None and hmac.compare_digest(mark, seal(secret, kind, partition, key, value))

@@ -1,0 +1,138 @@
+"""Admission: may this candidate be sent? The order of checks is design.md section 7.
+
+`CHECKS` is that order: each check looks at one candidate, the user's state and the decision time,
+and answers with a reason or None. The first reason wins. `take` books an admitted candidate,
+`refund` gives it back when it did not reach the user for certain.
+
+A new check is one function here and one row in `CHECKS`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from schemas.reasons import Reason
+from triggers.program import CompiledTrigger, Program
+from triggers.state import COOLDOWNS_MAX, Cooled, Sent, UserState
+
+
+class Candidate(NamedTuple):
+    """A matched trigger before admission."""
+
+    trigger: CompiledTrigger
+    user: str
+    activation: str
+    per: str
+    start: str | None
+    event: str | None
+    start_e: int
+    due_ms: int
+    start_fields: dict[str, object]
+    event_fields: dict[str, object]
+
+
+Check = Callable[[Candidate, UserState, int], Reason | None]
+
+
+def check_state(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """A paused trigger sends nothing; a shadow trigger decides and records, and sends nothing."""
+    if candidate.trigger.state == "live":
+        return None
+    return Reason.PAUSED if candidate.trigger.state == "paused" else Reason.SHADOW
+
+
+def check_device(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """No reachable address on any channel."""
+    return None if state.devices else Reason.NO_DEVICE
+
+
+def check_cooldown(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """Same trigger (`user`) and same trigger and per value (`per`), since the last admission."""
+    trigger = candidate.trigger
+    if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
+        return None
+    floor = state.cooled_floor.get(trigger.id)
+    last_user = last_per = floor
+    for cooled in state.cooled:
+        if cooled.trigger != trigger.id:
+            continue
+        if last_user is None or cooled.at > last_user:
+            last_user = cooled.at
+        if cooled.per == candidate.per and (last_per is None or cooled.at > last_per):
+            last_per = cooled.at
+    if last_user is not None and at - last_user < trigger.cooldown_user_ms:
+        return Reason.COOLDOWN
+    if last_per is not None and at - last_per < trigger.cooldown_per_ms:
+        return Reason.COOLDOWN
+    return None
+
+
+def check_spacing(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """Time since any marketing message; transactional ones are free."""
+    trigger = candidate.trigger
+    if not trigger.marketing or not state.sends:
+        return None
+    return Reason.SPACING if at - state.sends[-1].at < trigger.policy.spacing_ms else None
+
+
+def check_caps(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """Exact rolling windows: something at t0 blocks until t - t0 >= period.
+
+    Push is the only channel of this version, so a cap of the push channel removes the last one.
+    """
+    trigger = candidate.trigger
+    if not trigger.marketing:
+        return None
+    sends = state.sends
+    for cap in trigger.policy.caps:
+        if len(sends) >= cap.max_count and at - sends[-cap.max_count].at < cap.per_ms:
+            return Reason.FREQUENCY_CAP
+    return None
+
+
+CHECKS: tuple[Check, ...] = (
+    check_state,
+    check_device,
+    check_cooldown,
+    check_spacing,
+    check_caps,
+)
+
+
+def refusal(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """The first reason not to send, or None."""
+    for check in CHECKS:
+        reason = check(candidate, state, at)
+        if reason is not None:
+            return reason
+    return None
+
+
+def take(
+    program: Program, candidate: Candidate, state: UserState, at: int, delivery: bytes
+) -> bool:
+    """Book an admitted candidate: spacing, caps and cooldown. True when a bound was overrun."""
+    trigger = candidate.trigger
+    if trigger.marketing and program.sends_window_ms:
+        state.sends.append(Sent(at, delivery))
+        del state.sends[: -program.sends_max]
+    if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
+        return False
+    state.cooled = [
+        cooled
+        for cooled in state.cooled
+        if cooled.trigger != trigger.id or cooled.per != candidate.per
+    ]
+    state.cooled.append(Cooled(trigger.id, candidate.per, at, delivery))
+    if len(state.cooled) <= COOLDOWNS_MAX:
+        return False
+    # Errs towards silence: what was pushed out counts for every per value of its trigger.
+    oldest = state.cooled.pop(0)
+    floor = state.cooled_floor.get(oldest.trigger, 0)
+    state.cooled_floor[oldest.trigger] = max(oldest.at, floor)
+    return True
+
+
+def refund(state: UserState, delivery: bytes) -> None:
+    """Give back what a delivery took that did not reach the user for certain."""
+    state.sends = [sent for sent in state.sends if sent.delivery != delivery]
+    state.cooled = [cooled for cooled in state.cooled if cooled.delivery != delivery]

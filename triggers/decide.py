@@ -1,0 +1,404 @@
+"""The decision: one user's state, one input, and what follows. Everything else carries it out.
+
+Inputs come in log order per user: `apply_event`, `apply_outcome`, `fire_before`. Each changes the
+state in place, appends to `Effects` and answers whether the state changed. The live shard, the
+backtest and the tests call the same four functions; there is no second evaluator.
+
+Time (design.md section 5): `a` is the append time of the record, `e` its client time. Before a
+record is applied, the user's timers with F < a fire, so a cancel at F itself still wins. A timer
+decides at max(F, the user's last decision time), never at the time it is polled.
+"""
+
+from schemas.decisions import Decision
+from schemas.events import Event, occurred_at_ms
+from schemas.reasons import REFUNDED, Outcome, Reason, Unevaluated
+from schemas.records import OutcomeRecord
+from triggers import absence, retention
+from triggers.admission import Candidate, refund, refusal, take
+from triggers.devices import register_device, remove_dead
+from triggers.effects import Admitted, Effects, FunnelKey, Journal
+from triggers.identity import delivery_id
+from triggers.paths import MISSING, Many
+from triggers.patterns.base import Activation
+from triggers.program import CompiledTrigger, Hits, Program, Role
+from triggers.state import (
+    DAY_MS,
+    INSTANCES_MAX,
+    PENDING_MAX,
+    Instance,
+    Pending,
+    UserState,
+    earliest,
+)
+
+
+def next_due(program: Program, state: UserState) -> int:
+    """The user's earliest deadline: the score of its only entry in the timer index, 0 for none."""
+    times = [instance.fire_at for instance in state.instances]
+    times += [trigger.pattern.due(state) for trigger in program.watching]
+    times.append(retention.due(program, state))
+    return earliest(times)
+
+
+def apply_event(
+    program: Program, user: str, state: UserState, event: Event, a: int, hits: Hits, out: Effects
+) -> bool:
+    """Apply one client event appended at `a`; `hits` is `program.match` of it."""
+    changed = fire_before(program, user, state, a, out)
+    e = occurred_at_ms(event, a)
+    changed |= _notice_activity(program, state, e)
+    changed |= register_device(state, event, a)
+    for trigger in hits.errors:
+        out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
+    for role in hits.cancels:
+        changed |= _cancel(user, state, role, event, e, a, out)
+    candidates: list[Candidate] = []
+    for role in hits.starts:
+        changed |= _start(user, state, role, event, e, a, candidates, out)
+    if candidates:
+        at = max(a, state.decided_at)
+        for candidate in candidates:
+            _admit(program, candidate, state, at, a, out)
+    if changed:
+        state.due = next_due(program, state)
+    return changed
+
+
+def apply_outcome(
+    program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
+) -> bool:
+    """Apply how a delivery ended. The first outcome of a delivery counts (T9)."""
+    changed = fire_before(program, user, state, a, out)
+    changed |= remove_dead(state, record.dead_tokens)
+    key = bytes.fromhex(record.delivery_id)
+    for pending in state.pending:
+        if pending.delivery == key:
+            break
+    else:
+        if changed:
+            state.due = next_due(program, state)
+        return changed
+    state.pending.remove(pending)
+    if record.reason in REFUNDED:
+        refund(state, key)
+    out.closed.append(record.delivery_id)
+    out.journal.append(Journal(user, a, record.trigger, record.reason, record.delivery_id))
+    trigger = program.triggers.get(record.trigger)
+    revision = trigger.revision if trigger else 0
+    out.funnel[FunnelKey(record.trigger, revision, "", a // DAY_MS, record.reason)] += 1
+    state.due = next_due(program, state)
+    return True
+
+
+def fire_before(program: Program, user: str, state: UserState, limit_ms: int, out: Effects) -> bool:
+    """Fire every timer of the user with F < `limit_ms`, in order of F."""
+    changed = False
+    while 0 < state.due < limit_ms:
+        changed = True
+        due = state.due
+        _fire(program, user, state, due, limit_ms, out)
+        state.due = next_due(program, state)
+    return changed
+
+
+def _fire(
+    program: Program, user: str, state: UserState, due: int, polled_ms: int, out: Effects
+) -> None:
+    candidates: list[Candidate] = []
+    for instance in [instance for instance in state.instances if instance.fire_at <= due]:
+        state.instances.remove(instance)
+        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, due, out)
+        trigger = program.triggers.get(instance.trigger)
+        if trigger is None:
+            # The trigger was removed while the instance was pending.
+            out.decisions.append(_ended(instance, user, 0, due, Outcome.SUPPRESSED, Reason.PAUSED))
+            continue
+        candidates.append(_of_instance(trigger, user, instance))
+    for trigger in program.watching:
+        if 0 < trigger.pattern.due(state) <= due:
+            activation = trigger.pattern.on_due(state, due)
+            if activation is not None:
+                candidates.append(_candidate(trigger, user, activation, "", due))
+    retention.prune(program, state, due, out)
+    candidates.sort(key=lambda candidate: (candidate.trigger.order, candidate.per))
+    at = max(due, state.decided_at)
+    for candidate in candidates:
+        out.fired_ms.append(due)
+        _admit(program, candidate, state, at, polled_ms, out)
+
+
+def _notice_activity(program: Program, state: UserState, e: int) -> bool:
+    granule = program.granule_ms
+    if not granule:
+        return False
+    seen = -(-e // granule) * granule
+    if seen <= state.seen:
+        return False
+    state.seen = seen
+    state.idle_fired.clear()
+    return True
+
+
+def _cancel(
+    user: str, state: UserState, role: Role, event: Event, e: int, a: int, out: Effects
+) -> bool:
+    """An `unless` match: end the pending instances, call back deliveries, remember it."""
+    trigger = role.trigger
+    clause = trigger.unless[role.clause]
+    fields = clause.project(event)
+    changed = False
+    for instance in list(state.instances):
+        if instance.trigger == trigger.id and absence.matches(clause, fields, instance.fields):
+            changed = True
+            state.instances.remove(instance)
+            absence.remember_end(state, trigger.id, instance.per, instance.start_e, a, out)
+            out.decisions.append(
+                _ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None)
+            )
+            out.journal.append(Journal(user, a, trigger.id, "CANCELLED", event.message_id))
+            out.funnel[_stage(trigger, a, Outcome.CANCELLED)] += 1
+    for pending in state.pending:
+        if (
+            pending.trigger == trigger.id
+            and not pending.cancelled
+            and absence.matches(clause, fields, pending.fields)
+        ):
+            changed = pending.cancelled = True
+            out.cancelled.append((pending.delivery.hex(), a))
+    if absence.is_late(e, a):
+        return changed
+    remembered = absence.remember_cancel(state, trigger.id, role.clause, e, fields, a, out)
+    return changed or remembered
+
+
+def _start(
+    user: str,
+    state: UserState,
+    role: Role,
+    event: Event,
+    e: int,
+    a: int,
+    candidates: list[Candidate],
+    out: Effects,
+) -> bool:
+    """A want of a trigger's pattern matched. Arm an instance, or add a candidate."""
+    trigger = role.trigger
+    if absence.is_late(e, a):
+        out.unevaluated[trigger.id, Unevaluated.LATE_EVENT] += 1
+        return False
+    per = per_value(trigger, event)
+    if per is None:
+        out.unevaluated[trigger.id, Unevaluated.PER_MISSING] += 1
+        return False
+    activation = trigger.pattern.on_event(state, -1 - role.clause, event, e)
+    if activation is None:
+        return True
+    if trigger.wait_ms:
+        return _arm(user, state, trigger, per, activation, a, out)
+    if absence.is_repeated(state, trigger.id, activation.key, e):
+        out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
+        return False
+    absence.remember_end(state, trigger.id, activation.key, e, a, out)
+    candidates.append(_candidate(trigger, user, activation, per, a))
+    return True
+
+
+def _arm(
+    user: str,
+    state: UserState,
+    trigger: CompiledTrigger,
+    per: str,
+    activation: Activation,
+    a: int,
+    out: Effects,
+) -> bool:
+    """Start or restart the pending instance of this per value, unless it is dead already."""
+    e = activation.start_e
+    current = absence.find(state, trigger.id, per)
+    if current is not None and not (trigger.restart and e >= current.start_e):
+        return False
+    if current is None and absence.is_repeated(state, trigger.id, per, e):
+        out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
+        return False
+    chain_e = e if current is None else current.chain_e
+    if current is not None:
+        state.instances.remove(current)
+    instance = Instance(
+        trigger=trigger.id,
+        per=per,
+        activation=activation.key,
+        start_e=e,
+        chain_e=chain_e,
+        fire_at=absence.fire_time(trigger, e, chain_e),
+        fields=activation.start_fields,
+    )
+    if absence.died_already(state, trigger, e, instance.fields):
+        absence.remember_end(state, trigger.id, per, e, a, out)
+        out.decisions.append(_ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None))
+        out.funnel[_stage(trigger, a, Outcome.CANCELLED)] += 1
+        return True
+    state.instances.append(instance)
+    if current is None:
+        out.journal.append(Journal(user, a, trigger.id, "ARMED", activation.key))
+    _bound_instances(user, state, trigger, a, out)
+    return True
+
+
+def _bound_instances(
+    user: str, state: UserState, trigger: CompiledTrigger, a: int, out: Effects
+) -> None:
+    """Overflow ends the oldest instance without a message: it errs towards silence."""
+    mine = [instance for instance in state.instances if instance.trigger == trigger.id]
+    if len(mine) <= INSTANCES_MAX:
+        return
+    oldest = min(mine, key=lambda instance: (instance.fire_at, instance.per))
+    state.instances.remove(oldest)
+    absence.remember_end(state, trigger.id, oldest.per, oldest.start_e, a, out)
+    out.decisions.append(_ended(oldest, user, trigger.revision, a, Outcome.CANCELLED, None))
+    out.evicted["instances"] += 1
+
+
+def _admit(
+    program: Program, candidate: Candidate, state: UserState, at: int, caused_at: int, out: Effects
+) -> None:
+    """Decide one candidate at decision time `at`; book it when it is admitted."""
+    trigger = candidate.trigger
+    state.decided_at = at
+    reason = refusal(candidate, state, at)
+    outcome = Outcome.ADMITTED if reason is None else Outcome.SUPPRESSED
+    delivery: str | None = None
+    if reason is None:
+        delivery = delivery_id(trigger.id, candidate.user, candidate.activation, candidate.per, 0)
+        _book(program, candidate, state, at, caused_at, delivery, out)
+    out.decisions.append(
+        Decision(
+            trigger=trigger.id,
+            user=candidate.user,
+            activation=candidate.activation,
+            at_ms=at,
+            outcome=outcome,
+            reason=reason,
+            start=candidate.start,
+            event=candidate.event,
+            revision=trigger.revision,
+            delivery_id=delivery,
+        )
+    )
+    out.journal.append(
+        Journal(candidate.user, at, trigger.id, reason or outcome, candidate.activation)
+    )
+    out.funnel[_stage(trigger, at, "MATCHED")] += 1
+    out.funnel[_stage(trigger, at, reason or outcome)] += 1
+
+
+def _book(
+    program: Program,
+    candidate: Candidate,
+    state: UserState,
+    at: int,
+    caused_at: int,
+    delivery: str,
+    out: Effects,
+) -> None:
+    trigger = candidate.trigger
+    key = bytes.fromhex(delivery)
+    if take(program, candidate, state, at, key):
+        out.evicted["cooldowns"] += 1
+    expires_at = candidate.due_ms + trigger.expires_ms
+    state.pending.append(
+        Pending(
+            delivery=key,
+            trigger=trigger.id,
+            per=candidate.per,
+            start_e=candidate.start_e,
+            drop_at=max(expires_at, at) + DAY_MS,
+            fields=candidate.start_fields if trigger.unless else {},
+        )
+    )
+    if len(state.pending) > PENDING_MAX:
+        out.closed.append(state.pending.pop(0).delivery.hex())
+        out.evicted["pending"] += 1
+    out.deliveries.append(
+        Admitted(
+            trigger=trigger,
+            user=candidate.user,
+            activation=candidate.activation,
+            delivery_id=delivery,
+            decided_at_ms=at,
+            expires_at_ms=expires_at,
+            caused_at_ms=caused_at,
+            devices=tuple((device.token, device.platform) for device in state.devices),
+            start_fields=candidate.start_fields,
+            event_fields=candidate.event_fields,
+        )
+    )
+
+
+def per_value(trigger: CompiledTrigger, event: Event) -> str | None:
+    """What keys the instance: "" for the user, the messageId, or the value at the path.
+
+    None: the path leads to no string, number or boolean (PER_MISSING). Numbers and booleans are
+    told apart from strings that look the same.
+    """
+    if trigger.per_event:
+        return event.message_id
+    if trigger.per is None:
+        return ""
+    value = trigger.per(event)
+    if type(value) is str:
+        return value
+    if value is MISSING or value is None or type(value) in (Many, dict, list):
+        return None
+    return f"\x1f{value}"
+
+
+def _of_instance(trigger: CompiledTrigger, user: str, instance: Instance) -> Candidate:
+    return Candidate(
+        trigger=trigger,
+        user=user,
+        activation=instance.activation,
+        per=instance.per,
+        start=instance.activation,
+        event=instance.activation,
+        start_e=instance.start_e,
+        due_ms=instance.fire_at,
+        start_fields=instance.fields,
+        event_fields=instance.fields,
+    )
+
+
+def _candidate(
+    trigger: CompiledTrigger, user: str, activation: Activation, per: str, due: int
+) -> Candidate:
+    return Candidate(
+        trigger=trigger,
+        user=user,
+        activation=activation.key,
+        per=per,
+        start=activation.start,
+        event=activation.event,
+        start_e=activation.start_e,
+        due_ms=due,
+        start_fields=activation.start_fields,
+        event_fields=activation.event_fields,
+    )
+
+
+def _ended(
+    instance: Instance, user: str, revision: int, at: int, outcome: Outcome, reason: Reason | None
+) -> Decision:
+    return Decision(
+        trigger=instance.trigger,
+        user=user,
+        activation=instance.activation,
+        at_ms=at,
+        outcome=outcome,
+        reason=reason,
+        start=instance.activation,
+        event=instance.activation,
+        revision=revision,
+    )
+
+
+def _stage(trigger: CompiledTrigger, at: int, stage: str) -> FunnelKey:
+    return FunnelKey(trigger.id, trigger.revision, "", at // DAY_MS, stage)

@@ -1,0 +1,277 @@
+"""Definitions: triggers and policies as their authors write them, validated and frozen.
+
+`TriggerDefinition` and `Policy` accept the document form (`model_validate`; the field names of the
+language), and `to_document` gives it back, complete: every default is written out, so that a stored
+definition keeps its meaning when a default changes. A pattern is a `When` in `PATTERNS`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
+
+from triggers.durations import format_duration
+from triggers.fields import (
+    Category,
+    Channel,
+    DurationMs,
+    EventNames,
+    Id,
+    IdleMs,
+    LocalisedText,
+    Name,
+    PathToOne,
+    Per,
+    Url,
+    WaitMs,
+    Where,
+    WhereOfStart,
+    WindowMs,
+    Zone,
+)
+from triggers.model import UNAVAILABLE, Model, refusal
+from triggers.problems import Problem, quoted, suggestion
+
+UNLESS_MAX = 20
+CAPS_MAX = 20
+CAP_COUNT_MAX = 100
+TESTS_MAX = 100
+DEFAULT_POLICY = "default"
+GOAL_WITHIN_MS = 7 * 86_400_000
+EXPIRES_MIN_MS = 600_000
+
+
+class When(Model):
+    """The pattern of a trigger; a subclass for each."""
+
+    row = "when"
+
+
+class EventWhen(When):
+    """`{event, where}`: one event. Immediate by itself, an absence with `unless` and `wait`."""
+
+    events: EventNames = Field(alias="event")
+    where: Where | None = None
+
+
+class IdleWhen(When):
+    """`{idle: 7d}`: no activity for so long; once per silence."""
+
+    idle_ms: IdleMs = Field(alias="idle")
+
+
+#: Every pattern under the field that tells it. A new pattern is a class above and a row here.
+PATTERNS: dict[str, type[When]] = {"event": EventWhen, "idle": IdleWhen}
+
+
+def _select_pattern(value: Any) -> When:
+    if isinstance(value, When):
+        return value
+    if not isinstance(value, Mapping):
+        raise refusal([Problem((), f"`when` is a mapping with one of {quoted(PATTERNS)}")])
+    found = [name for name in PATTERNS if name in value]
+    if len(found) == 1:
+        return PATTERNS[found[0]].model_validate(value)
+    if found:
+        message = f"`when` holds exactly one pattern, but found {quoted(found)}"
+        raise refusal([Problem((), message)])
+    later = [name for name in value if name in UNAVAILABLE["when"]]
+    if later:
+        raise refusal(
+            Problem((name,), f"`{name}` is not available in this version", at_key=True)
+            for name in later
+        )
+    names = quoted(str(name)[:100] for name in value) or "nothing"
+    hint = next(filter(None, (suggestion(str(name), PATTERNS) for name in value)), "")
+    message = f"`when` holds exactly one pattern ({quoted(PATTERNS)}), but found {names}{hint}"
+    raise refusal([Problem((), message)])
+
+
+class Unless(Model):
+    """An event that cancels the pending instance; `where` may refer to `$start`."""
+
+    events: EventNames = Field(alias="event")
+    where: WhereOfStart | None = None
+
+
+class Cooldown(Model):
+    """The least time between two messages of this trigger to a user, and for one `per` value."""
+
+    user_ms: DurationMs | None = Field(default=None, alias="user")
+    per_ms: DurationMs | None = Field(default=None, alias="per")
+
+    def cross_problems(self) -> Iterable[Problem]:
+        if self.user_ms is None and self.per_ms is None:
+            yield Problem((), "`cooldown` is a duration or {user: ..., per: ...}")
+
+
+class Goal(Model):
+    """What the message is for: an event within a time, and the path to what it is worth."""
+
+    events: EventNames = Field(alias="event")
+    where: Where | None = None
+    within_ms: WindowMs = Field(default=GOAL_WITHIN_MS, alias="within")
+    value: PathToOne | None = None
+
+
+class Push(Model):
+    """A push message; texts are Liquid templates, by themselves or by locale."""
+
+    title: LocalisedText
+    body: LocalisedText
+    image: Url | None = None
+
+
+class Message(Model):
+    """What is said; `link` opens on a tap."""
+
+    row = "message"
+
+    link: Url | None = None
+    push: Push
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _as_cooldown(value: Any) -> Any:
+    return {"user": value} if isinstance(value, str) else value
+
+
+class TriggerDefinition(Model):
+    """One trigger. Absent durations are None: the policy's, or none at all."""
+
+    row = "trigger"
+
+    id: Id
+    name: Name | None = None
+    owner: Name | None = None
+    state: Literal["draft", "shadow", "live", "paused"] = "draft"
+    class_: Literal["transactional", "marketing"] = Field(default="marketing", alias="class")
+    category: Category | None = None
+    priority: Annotated[StrictInt, Field(ge=0, le=100)] = 50
+    lane: Literal["critical", "high", "normal", "low"] = "normal"
+    when: Annotated[EventWhen | IdleWhen, BeforeValidator(_select_pattern)]
+    unless: Annotated[
+        tuple[Unless, ...], BeforeValidator(_as_list), Field(min_length=1, max_length=UNLESS_MAX)
+    ] = ()
+    wait_ms: WaitMs | None = Field(default=None, alias="wait")
+    per: Per = "user"
+    on_repeat: Literal["restart", "keep"] | None = None
+    restart_at_most_ms: WaitMs | None = Field(default=None, alias="restart_at_most")
+    cooldown: Annotated[Cooldown, BeforeValidator(_as_cooldown)] | None = None
+    expires_ms: WindowMs | None = Field(default=None, alias="expires")
+    policy: Id = DEFAULT_POLICY
+    goal: Goal | None = None
+    message: Message | None = None
+    tests: Annotated[tuple[dict[str, Any], ...], Field(max_length=TESTS_MAX)] = ()
+
+    @classmethod
+    def prepare(cls, document: dict[str, Any]) -> dict[str, Any]:
+        """An absence restarts unless it says otherwise; nothing else repeats at all."""
+        if "unless" in document and "wait" in document and "on_repeat" not in document:
+            return {**document, "on_repeat": "restart"}
+        return document
+
+    @property
+    def is_absence(self) -> bool:
+        """True when the trigger waits for something not to happen."""
+        return self.wait_ms is not None
+
+    @property
+    def expires_after_ms(self) -> int:
+        """How late a message may still be sent: `expires`, else max(wait / 2, 10 minutes)."""
+        if self.expires_ms is not None:
+            return self.expires_ms
+        return max((self.wait_ms or 0) // 2, EXPIRES_MIN_MS)
+
+    def cross_problems(self) -> Iterable[Problem]:
+        if isinstance(self.when, IdleWhen):
+            yield from self._idle_problems()
+        elif self.unless and self.wait_ms is None:
+            yield _misplaced("unless", "`unless` needs `wait`: how long to wait for it")
+        elif self.wait_ms is not None and not self.unless:
+            yield _misplaced("wait", "`wait` needs `unless`: what not to happen meanwhile")
+        if not (self.unless and self.wait_ms is not None):
+            if self.on_repeat is not None:
+                yield _misplaced("on_repeat", "`on_repeat` goes with `unless` and `wait` only")
+            if self.restart_at_most_ms is not None:
+                yield _misplaced("restart_at_most", "`restart_at_most` goes with `wait` only")
+        else:
+            yield from self._restart_problems(self.wait_ms)
+        if self.per in ("user", "event") and self.cooldown and self.cooldown.per_ms is not None:
+            message = "`cooldown.per` needs a path in `per`, such as properties.product_id"
+            yield Problem(("cooldown", "per"), message, at_key=True)
+
+    def _idle_problems(self) -> Iterable[Problem]:
+        if self.unless:
+            yield _misplaced("unless", "`idle` is cancelled by any activity: no `unless`")
+        if self.wait_ms is not None:
+            yield _misplaced("wait", "`idle` is the wait itself: no `wait`")
+        if self.per != "user":
+            yield _misplaced("per", "`idle` is about the user: no `per`")
+
+    def _restart_problems(self, wait_ms: int) -> Iterable[Problem]:
+        if self.restart_at_most_ms is None:
+            return
+        if self.on_repeat != "restart":
+            yield _misplaced("restart_at_most", "`restart_at_most` needs `on_repeat: restart`")
+        elif self.restart_at_most_ms < wait_ms:
+            message = f"`restart_at_most` is at least `wait`, {format_duration(wait_ms)}"
+            yield Problem(("restart_at_most",), message)
+
+    def to_document(self) -> dict[str, Any]:
+        """The complete JSON form; validating it gives an equal definition."""
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {name: value for name, value in document.items() if value != []}
+
+
+def _misplaced(name: str, message: str) -> Problem:
+    return Problem((name,), message, at_key=True)
+
+
+class CapLimit(Model):
+    """At most `max_count` messages in any rolling window of `per_ms`; channel None: all of them."""
+
+    max_count: Annotated[StrictInt, Field(ge=1, le=CAP_COUNT_MAX)] = Field(alias="max")
+    per_ms: WindowMs = Field(alias="per")
+    channel: Channel | None = None
+
+
+class TextLimits(Model):
+    """Lengths in graphemes over which a text is warned about."""
+
+    title_max: Annotated[StrictInt, Field(ge=1, le=1000)] = 40
+    body_max: Annotated[StrictInt, Field(ge=1, le=4000)] = 110
+    over: Literal["warn"] = "warn"
+
+
+def _caps_differ(caps: tuple[CapLimit, ...]) -> tuple[CapLimit, ...]:
+    windows = [(cap.per_ms, cap.channel) for cap in caps]
+    if len(set(windows)) < len(windows):
+        raise ValueError("two caps have the same `per` and channel: keep the smaller one")
+    return caps
+
+
+class Policy(Model):
+    """What holds for all triggers that name it: how often a user may be spoken to.
+
+    `spacing_ms`: since any marketing message; `cooldown_ms`: for triggers without their own;
+    `zone`: when the user's is unknown; `grace_ms` None: min(60 s, wait / 10).
+    """
+
+    row = "policy"
+
+    spacing_ms: DurationMs = Field(default=0, alias="spacing")
+    cooldown_ms: DurationMs = Field(default=0, alias="cooldown")
+    caps: Annotated[
+        tuple[CapLimit, ...], Field(max_length=CAPS_MAX), AfterValidator(_caps_differ)
+    ] = ()
+    zone: Zone = "UTC"
+    grace_ms: DurationMs | None = Field(default=None, alias="grace")
+    text: TextLimits = TextLimits()
+
+    def to_document(self) -> dict[str, Any]:
+        """The complete JSON form; validating it gives an equal policy."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

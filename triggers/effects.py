@@ -1,0 +1,63 @@
+"""What a decision wants done: the commands of the pure core, collected per batch.
+
+`triggers.decide` appends, the shell (live, backtest or test) carries out. Nothing here is bounded
+by itself: a batch is.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from schemas.decisions import Decision
+from schemas.reasons import Unevaluated
+from triggers.program import CompiledTrigger
+
+
+class Admitted(NamedTuple):
+    """An admitted candidate: everything a delivery record needs that the log decides."""
+
+    trigger: CompiledTrigger
+    user: str
+    activation: str
+    delivery_id: str
+    decided_at_ms: int
+    expires_at_ms: int
+    caused_at_ms: int
+    devices: tuple[tuple[str, str], ...]
+    start_fields: dict[str, object]
+    event_fields: dict[str, object]
+
+
+class Journal(NamedTuple):
+    """One line of a user's journal: what happened to a trigger, and by which message."""
+
+    user: str
+    at_ms: int
+    trigger: str
+    what: str
+    by: str
+
+
+class FunnelKey(NamedTuple):
+    """Funnel counters are kept per trigger, revision, variant and UTC day."""
+
+    trigger: str
+    revision: int
+    variant: str
+    day: int
+    stage: str
+
+
+@dataclass(slots=True)
+class Effects:
+    """The commands of one batch, in the order they were decided."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    deliveries: list[Admitted] = field(default_factory=list)
+    cancelled: list[tuple[str, int]] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    journal: list[Journal] = field(default_factory=list)
+    funnel: Counter[FunnelKey] = field(default_factory=Counter)
+    unevaluated: Counter[tuple[str, Unevaluated]] = field(default_factory=Counter)
+    evicted: Counter[str] = field(default_factory=Counter)
+    fired_ms: list[int] = field(default_factory=list)

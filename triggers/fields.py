@@ -1,0 +1,174 @@
+"""The types of definition fields: each checks its own value and says what is wrong with it."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StrictStr,
+    ValidationInfo,
+)
+
+from triggers.durations import format_duration, parse_duration
+from triggers.filters import parse_where
+from triggers.model import refusal, unknown
+from triggers.paths import check_path
+from triggers.problems import Problem, suggestion
+
+TEXT_BYTES_MAX = 4096
+LOCALES_MAX = 50
+EVENTS_MAX = 100
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_CATEGORY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
+
+
+def _duration(value: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError("a duration is text with a unit, such as 90s, 2h or 7d")
+    return parse_duration(value)
+
+
+def _at_least(minimum_ms: int) -> AfterValidator:
+    def check(duration_ms: int) -> int:
+        if duration_ms < minimum_ms:
+            raise ValueError(f"this duration is at least {format_duration(minimum_ms)}")
+        return duration_ms
+
+    return AfterValidator(check)
+
+
+#: Milliseconds; a duration text in the document.
+DurationMs = Annotated[int, BeforeValidator(_duration), PlainSerializer(format_duration)]
+
+
+def _check_id(value: str) -> str:
+    if not _ID.fullmatch(value):
+        raise ValueError(
+            f"'{value[:100]}' is not an id: lower-case letters, digits and '-', "
+            "64 characters at most, the first one not '-'"
+        )
+    return value
+
+
+def _check_category(value: str) -> str:
+    if not _CATEGORY.fullmatch(value):
+        raise ValueError("a category is lower-case letters, digits, '-' and '_', at most 64")
+    return value
+
+
+def _check_per(value: str) -> str:
+    problem = None if value in ("user", "event") else check_path(value, wild=False)
+    if problem is not None:
+        near = suggestion(value, ("user", "event"))
+        raise ValueError(f"`per` is user, event or a path{near}: {problem}" if near else problem)
+    return value
+
+
+def _check_path_to_one(value: str) -> str:
+    problem = check_path(value, wild=False)
+    if problem is not None:
+        raise ValueError(problem)
+    return value
+
+
+def _check_zone(value: str, info: ValidationInfo) -> str:
+    known = (info.context or {}).get("zones")
+    if not _ZONE.fullmatch(value) or (known is not None and value not in known):
+        near = suggestion(value, known or ())
+        raise ValueError(f"'{value[:100]}' is not an IANA time zone, such as Asia/Almaty{near}")
+    return value
+
+
+def _check_channel(value: str) -> str:
+    if value != "push":
+        raise ValueError(unknown(value, ("push",), row="channel", what="channel"))
+    return value
+
+
+Id = Annotated[StrictStr, AfterValidator(_check_id)]
+Category = Annotated[StrictStr, AfterValidator(_check_category)]
+Per = Annotated[StrictStr, AfterValidator(_check_per)]
+PathToOne = Annotated[StrictStr, AfterValidator(_check_path_to_one)]
+Zone = Annotated[StrictStr, AfterValidator(_check_zone)]
+Channel = Annotated[StrictStr, AfterValidator(_check_channel)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
+Url = Annotated[StrictStr, Field(min_length=1, max_length=2048)]
+
+
+def _one_or_more(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"'{twice[0]}' stands here twice")
+    return names
+
+
+def _one_as_text(names: tuple[str, ...]) -> str | list[str]:
+    return names[0] if len(names) == 1 else list(names)
+
+
+EventName = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+#: One event name or a list of them in the document.
+EventNames = Annotated[
+    tuple[EventName, ...],
+    BeforeValidator(_one_or_more),
+    Field(min_length=1, max_length=EVENTS_MAX),
+    AfterValidator(_each_once),
+    PlainSerializer(_one_as_text),
+]
+
+
+def _where(references: bool) -> PlainValidator:
+    def check(value: Any) -> dict[str, Any]:
+        _, problems = parse_where(value, references=references)
+        if problems:
+            raise refusal(problems)
+        return dict(value)
+
+    return PlainValidator(check)
+
+
+#: A filter over one event; compile it with `conditions.compile_filter`.
+Where = Annotated[dict[str, Any], _where(references=False)]
+#: A filter that may refer to the start of the instance as `$start.<path>`.
+WhereOfStart = Annotated[dict[str, Any], _where(references=True)]
+
+
+def _localised(value: Any) -> str | dict[str, str]:
+    texts = value if isinstance(value, dict) else {"": value}
+    problems = []
+    if not texts or len(texts) > LOCALES_MAX:
+        problems.append(Problem((), f"a text has 1 to {LOCALES_MAX} locales"))
+    for locale, text in list(texts.items())[:LOCALES_MAX]:
+        location = (locale,) if texts is value else ()
+        if location and not (isinstance(locale, str) and _LOCALE.fullmatch(locale)):
+            message = f"'{str(locale)[:100]}' is not a locale, such as en, ru or pt-BR"
+            problems.append(Problem(location, message, at_key=True))
+        if not isinstance(text, str):
+            message = (
+                "must be text (put it in quotes) or texts by locale, such as {en: ..., ru: ...}"
+            )
+            problems.append(Problem(location, message))
+        elif not text or len(text.encode("utf-8", "replace")) > TEXT_BYTES_MAX:
+            problems.append(Problem(location, f"a text has 1 to {TEXT_BYTES_MAX} bytes"))
+    if problems:
+        raise refusal(problems)
+    return dict(value) if isinstance(value, dict) else str(value)
+
+
+#: A text, or texts by locale; Liquid templates.
+LocalisedText = Annotated[str | dict[str, str], PlainValidator(_localised)]
+
+WaitMs = Annotated[DurationMs, _at_least(1000)]
+WindowMs = Annotated[DurationMs, _at_least(1000)]
+IdleMs = Annotated[DurationMs, _at_least(60_000)]

@@ -1,0 +1,183 @@
+"""A program: one version of the registry, compiled once, indexed by event name.
+
+- `CompiledTrigger`: a live, shadow or paused trigger with its pattern, `unless` clauses and policy.
+- `Role`: what an event may mean to a trigger: start it (a want of its pattern) or cancel it.
+- `Program.match`: which roles an event plays, without looking at any state.
+
+An event touches only the triggers that name it. Triggers of the same event that differ in one
+equality (`properties.category: shoes`) are told apart by a dictionary look-up, so a thousand of
+them cost about as much as ten.
+"""
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from schemas.events import Event
+from triggers.conditions import Filter, index_key
+from triggers.paths import Reader, compile_path, is_wild
+from triggers.patterns.base import Pattern
+from triggers.policy import CompiledPolicy
+
+
+class Unless(NamedTuple):
+    """One clause of `unless`: the event names, the filter, and the reader of the fields that it
+    compares with `$start`."""
+
+    names: tuple[str, ...]
+    filter: Filter
+    project: Callable[[Event], dict[str, Any]]
+
+
+@dataclass(slots=True, eq=False)
+class CompiledTrigger:
+    """One trigger, ready to decide. `wait_ms` 0: no absence. Times are milliseconds."""
+
+    id: str
+    revision: int
+    state: str
+    marketing: bool
+    lane: str
+    priority: int
+    pattern: Pattern
+    per: Callable[[Event], Any] | None
+    per_event: bool
+    policy: CompiledPolicy
+    cooldown_user_ms: int
+    cooldown_per_ms: int
+    expires_ms: int
+    unless: tuple[Unless, ...] = ()
+    wait_ms: int = 0
+    grace_ms: int = 0
+    restart: bool = True
+    restart_at_most_ms: int = 0
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Candidates of one moment are admitted by priority, then id."""
+        return (-self.priority, self.id)
+
+
+class Role(NamedTuple):
+    """`clause` < 0: want number -1 - clause of the pattern; else that clause of `unless`."""
+
+    trigger: CompiledTrigger
+    clause: int
+    filter: Filter
+
+
+class _Table(NamedTuple):
+    read: Reader
+    roles: dict[Hashable, list[Role]]
+
+
+@dataclass(slots=True)
+class _EventIndex:
+    """The roles of one event name: by a discriminating equality, and the rest."""
+
+    tables: dict[str, _Table] = field(default_factory=dict)
+    rest: list[Role] = field(default_factory=list)
+
+    def add(self, role: Role) -> None:
+        for path, values in role.filter.discriminators:
+            if is_wild(path):
+                continue
+            table = self.tables.get(path)
+            if table is None:
+                table = self.tables[path] = _Table(compile_path(path), {})
+            for key in {index_key(value) for value in values}:
+                table.roles.setdefault(key, []).append(role)
+            return
+        self.rest.append(role)
+
+    def candidates(self, event: Event) -> list[Role]:
+        found = self.rest
+        for read, roles in self.tables.values():
+            more = roles.get(index_key(read(event)))
+            if more:
+                found = found + more
+        return found
+
+
+class Hits(NamedTuple):
+    """What an event means: cancels first, then starts in admission order; and which triggers it
+    could not be evaluated against."""
+
+    cancels: tuple[Role, ...]
+    starts: tuple[Role, ...]
+    errors: tuple[CompiledTrigger, ...]
+
+
+NO_HITS = Hits((), (), ())
+
+
+@dataclass(slots=True)
+class Program:
+    """Version `number` of the registry. `granule_ms` rounds last activity; 0: nobody watches it."""
+
+    number: int
+    triggers: dict[str, CompiledTrigger]
+    by_event: dict[str, _EventIndex]
+    watching: tuple[CompiledTrigger, ...]
+    granule_ms: int
+    sends_max: int
+    sends_window_ms: int
+
+    def match(self, name: str, event: Event) -> Hits:
+        """The roles whose own conditions (those without `$start`) hold for this event."""
+        index = self.by_event.get(name)
+        if index is None:
+            return NO_HITS
+        cancels: list[Role] = []
+        starts: list[Role] = []
+        errors: list[CompiledTrigger] = []
+        for role in index.candidates(event):
+            static = role.filter.static
+            verdict = True if static is None else static(event)
+            if verdict is None:
+                errors.append(role.trigger)
+            elif verdict:
+                (starts if role.clause < 0 else cancels).append(role)
+        if not (cancels or starts or errors):
+            return NO_HITS
+        if len(starts) > 1:
+            starts.sort(key=lambda role: role.trigger.order)
+        return Hits(tuple(cancels), tuple(starts), tuple(errors))
+
+
+GRANULE_MAX_MS = 3_600_000
+#: An idle trigger is late by at most 1/168 of its wait (an hour for a week).
+GRANULE_PART = 168
+
+
+def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
+    """Index compiled triggers. Draft triggers are left out by the caller."""
+    triggers = {trigger.id: trigger for trigger in compiled}
+    by_event: dict[str, _EventIndex] = {}
+    for trigger in triggers.values():
+        for role_name, role in _roles(trigger):
+            by_event.setdefault(role_name, _EventIndex()).add(role)
+    watching = tuple(t for t in triggers.values() if t.pattern.idle_ms)
+    shortest = min((t.pattern.idle_ms for t in watching), default=0)
+    granule_ms = max(1, min(shortest // GRANULE_PART, GRANULE_MAX_MS)) if watching else 0
+    policies = [trigger.policy for trigger in triggers.values()]
+    caps = [cap for policy in policies for cap in policy.caps]
+    return Program(
+        number=number,
+        triggers=triggers,
+        by_event=by_event,
+        watching=watching,
+        granule_ms=granule_ms,
+        sends_max=max((cap.max_count for cap in caps), default=1),
+        sends_window_ms=max(
+            [cap.per_ms for cap in caps] + [policy.spacing_ms for policy in policies], default=0
+        ),
+    )
+
+
+def _roles(trigger: CompiledTrigger) -> Iterable[tuple[str, Role]]:
+    for number, want in enumerate(trigger.pattern.wants):
+        yield want.name, Role(trigger, -1 - number, want.filter)
+    for number, clause in enumerate(trigger.unless):
+        for name in clause.names:
+            yield name, Role(trigger, number, clause.filter)

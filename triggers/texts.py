@@ -1,0 +1,137 @@
+"""Texts of messages: Liquid templates, checked at registration, rendered with limits.
+
+A text may use `start` (the first event), `event` (the completing one) and `trigger.id`: anything
+else is refused when the trigger is registered. Only the values a text names are kept in the user's
+state and in the delivery. Undefined values are errors (TEMPLATE_ERROR), never empty strings.
+Limits: 4 KB of output, 1,000 loop iterations; no include or render.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from liquid import BoundTemplate, Environment, StrictUndefined
+from liquid.exceptions import LiquidError
+
+from triggers.paths import check_path
+
+EVENT_ROOTS = ("start", "event")
+LOCALE_PATH = "context.locale"
+OUTPUT_BYTES_MAX = 4096
+
+
+class TextError(ValueError):
+    """A template that cannot be used: what is wrong, in one line."""
+
+
+class RenderError(Exception):
+    """The text could not be rendered with the values at hand."""
+
+
+class _Environment(Environment):
+    output_stream_limit = OUTPUT_BYTES_MAX
+    loop_iteration_limit = 1000
+    local_namespace_limit = 65_536
+    context_depth_limit = 10
+
+
+_environment = _Environment(undefined=StrictUndefined)
+for _tag in ("include", "render"):
+    _environment.tags.pop(_tag, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One compiled template. `paths`: (root, path) pairs it reads, root `start` or `event`."""
+
+    template: BoundTemplate
+    paths: tuple[tuple[str, str], ...]
+
+    def render(self, scope: Mapping[str, Any]) -> str:
+        """Raise `RenderError` when a value is missing or a limit is overrun."""
+        try:
+            return self.template.render(**scope)
+        except LiquidError as error:
+            raise RenderError(str(error).splitlines()[0]) from None
+
+
+@lru_cache(maxsize=8192)
+def compile_text(source: str) -> Text:
+    """Parse and check a template; raise `TextError`."""
+    try:
+        template = _environment.from_string(source)
+        used = template.analyze().globals
+    except LiquidError as error:
+        raise TextError(f"not a valid Liquid text: {str(error).splitlines()[0]}") from None
+    paths: dict[tuple[str, str], None] = {}
+    for root, variables in used.items():
+        for variable in variables:
+            found = _checked(root, variable.segments)
+            if found is not None:
+                paths[found] = None
+    return Text(template, tuple(paths))
+
+
+def _checked(root: str, segments: list[Any]) -> tuple[str, str] | None:
+    if root == "trigger" and list(segments[1:]) == ["id"]:
+        return None
+    if root not in EVENT_ROOTS:
+        raise TextError(f"unknown value '{root}': a text may use `start`, `event`, `trigger.id`")
+    names = []
+    for segment in segments[1:]:
+        if not isinstance(segment, str):
+            break
+        names.append(segment)
+    path = ".".join(names)
+    problem = check_path(path, wild=False) if path else f"'{root}' needs a path below it"
+    if problem is not None:
+        raise TextError(f"{problem} (in '{root}.{path}')")
+    return root, path
+
+
+def scope_of(fields: Mapping[str, Mapping[str, Any]], trigger: str) -> dict[str, Any]:
+    """The values of a rendering: flat fields by dotted path become nested mappings again."""
+    scope: dict[str, Any] = {"trigger": {"id": trigger}}
+    for root in EVENT_ROOTS:
+        scope[root] = _nest(fields.get(root, {}))
+    return scope
+
+
+def pick_locale(texts: str | Mapping[str, str], locale: object) -> str:
+    """The text for `ru-KZ`, else for `ru`, else the first one written."""
+    if isinstance(texts, str):
+        return texts
+    if isinstance(locale, str):
+        tag = locale.replace("_", "-")
+        for name in (tag, tag.split("-")[0]):
+            if name in texts:
+                return texts[name]
+    return next(iter(texts.values()))
+
+
+def declared_paths(texts: Iterable[str | Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
+    """What the texts read, by root; several locales make the locale itself declared."""
+    found: dict[str, dict[str, None]] = {root: {} for root in EVENT_ROOTS}
+    for text in texts:
+        sources = [text] if isinstance(text, str) else list(text.values())
+        if len(sources) > 1:
+            found["event"][LOCALE_PATH] = None
+        for source in sources:
+            for root, path in compile_text(source).paths:
+                found[root][path] = None
+    return {root: tuple(paths) for root, paths in found.items()}
+
+
+def _nest(fields: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for path, value in fields.items():
+        *parents, name = path.split(".")
+        level = nested
+        for parent in parents:
+            below = level.get(parent)
+            if not isinstance(below, dict):
+                below = level[parent] = {}
+            level = below
+        level[name] = value
+    return nested
