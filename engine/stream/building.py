@@ -1,0 +1,112 @@
+"""From effects to what a commit carries: published records, ledger entries, journal, counters.
+
+Pure: the same effects give the same bytes, so a replay rebuilds the same state.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from engine.ports import Commit, LedgerEntry
+from engine.stream.outbox import OutMessage
+from schemas.decisions import decision_record
+from schemas.deliveries import Delivery, DeviceRef, Limits, encode_delivery
+from schemas.topics import Topics
+from triggers.effects import Admitted, Effects
+from triggers.state import UserState, encode_state, is_blank
+
+
+class Origin(NamedTuple):
+    """Where effects were decided."""
+
+    shard: int
+    registry: int
+    topics: Topics
+
+
+class Touched(NamedTuple):
+    """A state that changed, and its score in the timer index before."""
+
+    state: UserState
+    due_before: int
+
+
+def delivery_of(admitted: Admitted, origin: Origin) -> Delivery:
+    """The delivery record of an admitted candidate."""
+    trigger = admitted.trigger
+    limits = Limits()
+    if trigger.marketing:
+        policy = trigger.policy
+        limits = Limits(
+            cooldown_ms=trigger.cooldown_user_ms,
+            spacing_ms=policy.spacing_ms,
+            caps=[(cap.max_count, cap.per_ms) for cap in policy.caps],
+        )
+    fields = {"start": admitted.start_fields, "event": admitted.event_fields}
+    return Delivery(
+        delivery_id=admitted.delivery_id,
+        user=admitted.user,
+        trigger=trigger.id,
+        revision=trigger.revision,
+        activation=admitted.activation,
+        shard=origin.shard,
+        registry=origin.registry,
+        decided_at_ms=admitted.decided_at_ms,
+        expires_at_ms=admitted.expires_at_ms,
+        appended_at_ms=admitted.caused_at_ms,
+        marketing=trigger.marketing,
+        devices=[DeviceRef(token, platform) for token, platform in admitted.devices],
+        fields={root: values for root, values in fields.items() if values},
+        limits=limits,
+        lane=trigger.lane,
+    )
+
+
+def delivery_messages(effects: Effects, origin: Origin) -> list[tuple[str, OutMessage]]:
+    """(delivery id, record for its lane) of every admitted candidate."""
+    return [
+        (
+            admitted.delivery_id,
+            OutMessage(
+                origin.topics.lane(admitted.trigger.lane),
+                origin.shard,
+                admitted.user.encode(),
+                encode_delivery(delivery_of(admitted, origin)),
+            ),
+        )
+        for admitted in effects.deliveries
+    ]
+
+
+def decision_messages(effects: Effects, origin: Origin) -> list[OutMessage]:
+    """One record per ended activation."""
+    topic = origin.topics.decisions
+    return [
+        OutMessage(topic, origin.shard, decision.user.encode(), decision_record(decision))
+        for decision in effects.decisions
+    ]
+
+
+def fill_states(commit: Commit, touched: dict[str, Touched]) -> None:
+    """States to store (None where nothing is left to keep) and the scores that moved."""
+    for user, (state, due_before) in touched.items():
+        commit.states[user] = None if is_blank(state) else encode_state(state)
+        if state.due != due_before:
+            commit.due[user] = state.due
+
+
+def fill_effects(commit: Commit, effects: Effects) -> None:
+    """Ledger, journal and funnel."""
+    commit.opened = [
+        LedgerEntry(admitted.delivery_id, admitted.user, admitted.expires_at_ms)
+        for admitted in effects.deliveries
+    ]
+    commit.cancelled = effects.cancelled
+    commit.closed = effects.closed
+    for line in effects.journal:
+        if line.user in commit.states and commit.states[line.user] is None:
+            continue
+        blob = msgspec.json.encode([line.at_ms, line.trigger, line.what, line.by])
+        commit.journal.setdefault(line.user, []).append(blob)
+    for key, count in effects.funnel.items():
+        commit.funnel["|".join(map(str, key))] = count

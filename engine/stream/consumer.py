@@ -1,0 +1,91 @@
+"""Faust's Kafka consumer, made to start where the shard store says.
+
+Kafka's committed offset is for lag dashboards only. Faust seeks last in `seek_to_committed`, after
+every rebalance; a seek made earlier, from the assignment signal, is overwritten by it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from engine.stream.batches import BatchScheduler
+
+#: How long a fetch may block while some partition is full.
+FULL_POLL_S = 0.05
+
+Positions = Callable[[set[TP], Mapping[TP, int | None]], Awaitable[Mapping[TP, int]]]
+
+
+class StoreConsumer(driver.Consumer):
+    """`positions` is asked once per rebalance: assigned partitions -> the offset to go on at."""
+
+    positions: Positions
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._room = asyncio.Event()
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Open the assigned shards and seek to where each one stands."""
+        assigned = set(self.assignment())
+        committed = await self._thread.call_thread(self._committed, assigned)
+        wanted = await self.positions(assigned, committed)
+        if wanted:
+            await self._thread.seek_wait(wanted)
+            for tp, offset in wanted.items():
+                self._linked.sought(tp, offset)
+        return wanted
+
+    async def seek_shard(self, tp: TP, offset: int) -> None:
+        """Go back (or forward) to `offset`; batches fetched before may still arrive."""
+        await self._thread.seek_wait({tp: offset})
+        self._read_offset[tp] = offset or None
+        self._linked.sought(tp, offset)
+
+    async def commit_for_dashboards(self, offsets: Mapping[TP, int]) -> None:
+        """Tell Kafka how far the shards are. Nothing depends on it."""
+        assigned = set(self.assignment())
+        known = {tp: offset for tp, offset in offsets.items() if tp in assigned}
+        if known:
+            await self._thread.call_thread(self._commit_plain, known)
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        super().on_buffer_drop(tp)
+        self._room.set()
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        """Faust sleeps a second when every partition is full, and a fetch of the quiet partitions
+        blocks a full one that has drained meanwhile for as long: wait for room instead."""
+        if self._buffered_partitions:
+            timeout = FULL_POLL_S
+            if self.flow_active and not self._get_active_partitions():
+                self._room.clear()
+                try:
+                    async with asyncio.timeout(FULL_POLL_S):
+                        await self._room.wait()
+                except TimeoutError:
+                    return {}, set()
+        return await super()._wait_next_records(timeout)
+
+    @property
+    def _linked(self) -> BatchScheduler:
+        scheduler = self.scheduler
+        assert isinstance(scheduler, BatchScheduler)
+        return scheduler
+
+    async def _committed(self, tps: set[TP]) -> dict[TP, int | None]:
+        consumer = self._thread._ensure_consumer()
+        return {tp: await consumer.committed(tp) for tp in tps}
+
+    async def _commit_plain(self, offsets: Mapping[TP, int]) -> None:
+        consumer = self._thread._ensure_consumer()
+        await consumer.commit(dict(offsets))
+
+
+class StoreTransport(driver.Transport):
+    """A Kafka transport whose consumer is `StoreConsumer`."""
+
+    Consumer = StoreConsumer

@@ -1,0 +1,130 @@
+"""Intake: one record of the log becomes an input of the core, a dead letter, or nothing.
+
+Nothing: ticks, and client events that no trigger names and that teach nothing of a device or of
+activity. They still move the watermark.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from schemas.events import BadRecord, Event, decode_event, event_name
+from schemas.kinds import KIND_HEADER, ORIGIN_HEADER, Kind, header, is_sealed
+from schemas.reasons import DeadLetterReason
+from schemas.records import ActivateRecord, OutcomeRecord, decode
+from triggers.devices import device_of
+from triggers.program import NO_HITS, Hits, Program
+
+
+class LogRecord(Protocol):
+    """What is read of a Kafka record."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class EventInput(NamedTuple):
+    """A client event that means something. `origin` (partition, offset) when it was forwarded."""
+
+    a: int
+    user: str
+    event: Event
+    hits: Hits
+    origin: tuple[int, int] | None = None
+
+
+class OutcomeInput(NamedTuple):
+    """How a delivery ended."""
+
+    a: int
+    user: str
+    record: OutcomeRecord
+
+
+class Activation(NamedTuple):
+    """From this record on the shard decides with registry version `number`."""
+
+    number: int
+
+
+Input = EventInput | OutcomeInput
+
+
+def read_record(
+    record: LogRecord, a: int, program: Program, secret: bytes
+) -> Input | Activation | None:
+    """Decode one record appended at `a` (made monotone by the caller); raise `BadRecord`."""
+    headers = record.headers
+    if not headers:
+        return _client_event(record.value, a, program, None)
+    kind = header(headers, KIND_HEADER)
+    if kind is None:
+        return _client_event(record.value, a, program, None)
+    name = kind.decode("ascii", "replace")
+    if name not in Kind._value2member_map_:
+        raise BadRecord(DeadLetterReason.UNKNOWN_KIND, f"kind {name[:64]!r}")
+    if not is_sealed(secret, headers, name, record.partition, record.key, record.value):
+        raise BadRecord(DeadLetterReason.FORGED, f"kind {name} without its seal")
+    return _engine_record(Kind(name), record, a, program)
+
+
+def kind_of(record: LogRecord) -> str:
+    """`event`, or the kind the header claims."""
+    kind = header(record.headers, KIND_HEADER) if record.headers else None
+    return "event" if kind is None else kind.decode("ascii", "replace")
+
+
+def is_forwarded(record: LogRecord) -> bool:
+    """The record has been moved between partitions once already."""
+    return kind_of(record) == Kind.FORWARD
+
+
+def _client_event(
+    value: bytes | None, a: int, program: Program, origin: tuple[int, int] | None
+) -> EventInput | None:
+    event = decode_event(value)
+    name = event_name(event)
+    hits = program.match(name, event) if name is not None else NO_HITS
+    if hits is NO_HITS and not program.granule_ms and device_of(event) is None:
+        return None
+    return EventInput(a, event.profile, event, hits, origin)
+
+
+def _engine_record(
+    kind: Kind, record: LogRecord, a: int, program: Program
+) -> Input | Activation | None:
+    if kind is Kind.TICK:
+        return None
+    if kind is Kind.FORWARD:
+        return _client_event(record.value, a, program, _origin(record))
+    try:
+        if kind is Kind.ACTIVATE:
+            return Activation(decode(record.value, ActivateRecord).registry)
+        outcome = decode(record.value, OutcomeRecord)
+        if len(bytes.fromhex(outcome.delivery_id)) != 16:
+            raise ValueError("delivery_id is not 32 hex digits")
+    except (msgspec.DecodeError, ValueError) as error:
+        raise BadRecord(DeadLetterReason.BAD_ENGINE_RECORD, f"{kind}: {error}") from None
+    return OutcomeInput(a, outcome.user, outcome)
+
+
+def _origin(record: LogRecord) -> tuple[int, int]:
+    origin = header(record.headers, ORIGIN_HEADER) or b""
+    try:
+        partition, offset = origin.split(b":")
+        return int(partition), int(offset)
+    except ValueError:
+        raise BadRecord(DeadLetterReason.BAD_ENGINE_RECORD, "forward without origin") from None

@@ -1,0 +1,120 @@
+"""What the user stage shows of itself: the only file of it that knows the metric catalogue."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from engine import clock, metrics
+from engine.ports import CommitStatus
+from schemas.reasons import DeadLetterReason, Outcome
+from triggers.effects import Effects
+
+log = structlog.get_logger(__name__)
+
+
+def batch(records: int) -> None:
+    """A fetched batch is about to be applied."""
+    metrics.BATCH.observe(records)
+
+
+def applied(kinds: dict[str, int]) -> None:
+    """Records applied, by kind."""
+    for kind, count in kinds.items():
+        metrics.EVENTS.labels(kind=kind).inc(count)
+
+
+def skipped(count: int, why: str) -> None:
+    """Records read and not applied."""
+    if count:
+        metrics.EVENTS_SKIPPED.labels(why=why).inc(count)
+
+
+def cache(hits: int, misses: int) -> None:
+    """States found in memory, and loaded."""
+    metrics.CACHE_HITS.inc(hits)
+    metrics.CACHE_MISSES.inc(misses)
+
+
+@contextmanager
+def commit_time() -> Iterator[None]:
+    """Times one commit."""
+    with metrics.COMMIT_SECONDS.time():
+        yield
+
+
+@contextmanager
+def decide_time() -> Iterator[None]:
+    """Times the core's part of one batch."""
+    with metrics.DECIDE_SECONDS.time():
+        yield
+
+
+def committed(status: CommitStatus) -> None:
+    """What the store answered."""
+    metrics.COMMITS.labels(status=status).inc()
+
+
+def decided(shard: int, effects: Effects, states: int, withheld: int) -> None:
+    """A commit was applied: what it decided."""
+    metrics.STATES_WRITTEN.inc(states)
+    metrics.WITHHELD.labels(shard=shard).set(withheld)
+    for decision in effects.decisions:
+        reason = decision.reason or metrics.NONE
+        metrics.DECISIONS.labels(outcome=decision.outcome, reason=reason).inc()
+        if decision.outcome in (Outcome.ADMITTED, Outcome.SUPPRESSED):
+            metrics.CANDIDATES.labels(trigger=decision.trigger).inc()
+        if decision.outcome is Outcome.SUPPRESSED:
+            metrics.SUPPRESSED.labels(reason=reason).inc()
+    for (_, why), count in effects.unevaluated.items():
+        metrics.UNEVALUATED.labels(reason=why).inc(count)
+    for what, count in effects.evicted.items():
+        metrics.EVICTED.labels(what=what).inc(count)
+
+
+def fired(effects: Effects) -> None:
+    """Timers that were decided, against the wall clock."""
+    if effects.fired_ms:
+        now_ms = clock.now_ms()
+        for due_ms in effects.fired_ms:
+            metrics.LATENESS.observe(max(0, now_ms - due_ms) / 1000)
+
+
+def activated(shard: int, number: int) -> None:
+    """A shard switched to another version of the registry."""
+    log.info("registry_activated", shard=shard, registry=number)
+
+
+def forwarded() -> None:
+    """A record of another partition was sent home."""
+    metrics.FORWARDED.inc()
+
+
+def dead_letter(reason: DeadLetterReason) -> None:
+    """A record was refused."""
+    metrics.DEAD_LETTERS.labels(reason=reason).inc()
+
+
+def sought(why: str) -> None:
+    """A shard was set to its stored position."""
+    metrics.SEEKS.labels(why=why).inc()
+
+
+def outbox(shard: int, depth: int) -> None:
+    """Committed entries not published yet."""
+    metrics.OUTBOX.labels(shard=shard).set(depth)
+
+
+def lag(shard: int, records: int) -> None:
+    """Records of the shard not decided yet."""
+    metrics.LAG.labels(shard=shard).set(max(0, records))
+
+
+def ticked() -> None:
+    """A tick was appended."""
+    metrics.TICKS.inc()
+
+
+def owned(shards: int) -> None:
+    """How many shards this process owns."""
+    metrics.SHARDS_OWNED.set(shards)

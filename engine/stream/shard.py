@@ -1,0 +1,422 @@
+"""One shard: the state of one partition of the log, and the one commit that moves it.
+
+`apply` takes records in log order, `drain_due` fires timers. Both go the same way: load the
+states, let the core decide, commit everything at once with the position as the fence, hand the
+outbox to the publisher. The shard knows nothing of Kafka or Faust: the crash tests and `replay` run it over a log
+with a memory store and compare.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
+from uuid import uuid4
+
+from engine.failpoints import failpoint
+from engine.ports import (
+    START,
+    Commit,
+    CommitResult,
+    CommitStatus,
+    Position,
+    ShardStore,
+)
+from engine.stream import observed
+from engine.stream.building import (
+    Origin,
+    Touched,
+    decision_messages,
+    delivery_messages,
+    fill_effects,
+    fill_states,
+)
+from engine.stream.intake import (
+    Activation,
+    EventInput,
+    Input,
+    LogRecord,
+    OutcomeInput,
+    is_forwarded,
+    kind_of,
+    read_record,
+)
+from engine.stream.outbox import OutMessage, pack_entry, unpack_entry
+from engine.stream.states import StateCache
+from schemas.deadletters import dead_letter
+from schemas.events import BadRecord
+from schemas.kinds import ORIGIN_HEADER, Kind, sealed_headers
+from schemas.partitioner import partition_of
+from schemas.reasons import DeadLetterReason
+from schemas.topics import Topics
+from triggers.decide import apply_event, apply_outcome, fire_before
+from triggers.effects import Effects
+from triggers.program import Program
+from triggers.state import UserState, decode_state
+
+#: Due timers are worked off in pages of this many users (design.md section 4).
+PAGE_USERS_MAX = 250
+RELEASE_MAX = 500
+
+
+class LostPosition(Exception):
+    """The store stands somewhere else than this shard believed: somebody else owns it now, or the
+    store was rolled back. Drop everything and open again."""
+
+    def __init__(self, stored: Position) -> None:
+        super().__init__(f"the store stands at {stored}")
+        self.stored = stored
+
+
+class PartitionCountChanged(Exception):
+    """The log has another number of partitions than the state was made with."""
+
+
+class Outlet(Protocol):
+    """Where committed outbox entries go."""
+
+    @property
+    def acked(self) -> int:
+        """Everything up to this sequence number may be trimmed."""
+
+    async def put(self, seq: int, messages: Sequence[OutMessage]) -> None:
+        """Publish a committed entry; may wait."""
+
+
+class Programs(Protocol):
+    """The versions of the registry."""
+
+    async def program(self, number: int) -> Program:
+        """The compiled version; waits until this process holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSettings:
+    """What all shards of a worker share. `log_clock`: record timestamps are the emitter's."""
+
+    partitions: int
+    topics: Topics
+    secret: bytes
+    states_cached_max: int = 100_000
+    log_clock: bool = False
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one commit will carry."""
+
+    new: Position
+    watermark_ms: int
+    touched: dict[str, Touched] = field(default_factory=dict)
+    effects: Effects = field(default_factory=Effects)
+    messages: list[OutMessage] = field(default_factory=list)
+    forwarded: dict[int, int] = field(default_factory=dict)
+    released: list[str] = field(default_factory=list)
+
+
+class Shard:
+    """The owner's view of one shard. Open it before use; after `LostPosition` open a new one."""
+
+    def __init__(
+        self,
+        number: int,
+        store: ShardStore,
+        programs: Programs,
+        outlet: Outlet,
+        settings: ShardSettings,
+    ) -> None:
+        self.number = number
+        self.position = START
+        self.watermark_ms = 0
+        self.next_due = 0
+        self.withhold_until = 0
+        self._store = store
+        self._programs = programs
+        self._outlet = outlet
+        self._settings = settings
+        self._states = StateCache(settings.states_cached_max)
+        self._forwarded: dict[int, int] = {}
+        self._withheld: dict[str, bytes] = {}
+        self._seq = 0
+        self._trimmed = -1
+        self._origin = Origin(number, 0, settings.topics)
+        self._program: Program
+
+    @property
+    def next_seq(self) -> int:
+        """The number the next outbox entry gets."""
+        return self._seq
+
+    @property
+    def registry(self) -> int:
+        """The version of the registry the shard decides with."""
+        return self._origin.registry
+
+    async def open(self) -> list[tuple[int, list[OutMessage]]]:
+        """Read where the shard stands; return the outbox entries somebody still has to publish.
+
+        Raises `PartitionCountChanged`.
+        """
+        meta = await self._store.load_shard(self.number)
+        if meta is None:
+            self._program = await self._programs.program(0)
+            return []
+        if meta.partitions != self._settings.partitions:
+            raise PartitionCountChanged(
+                f"the state of shard {self.number} was made with {meta.partitions} partitions, "
+                f"the log has {self._settings.partitions}: the count is fixed at creation"
+            )
+        self.position = meta.position
+        self.watermark_ms = meta.watermark_ms
+        self.next_due = meta.next_due
+        self.withhold_until = meta.withhold_until
+        self._forwarded = dict(meta.forwarded)
+        self._seq = meta.next_seq
+        self._origin = self._origin._replace(registry=meta.registry)
+        self._program = await self._programs.program(meta.registry)
+        if self.withhold_until:
+            self._withheld = await self._store.withheld(self.number)
+        return [(seq, unpack_entry(blob)) for seq, blob in await self._store.outbox(self.number)]
+
+    async def apply(self, records: Iterable[LogRecord]) -> None:
+        """Apply records in log order; those at or below the position are skipped.
+
+        Raises `LostPosition`.
+        """
+        inputs: list[tuple[LogRecord, Input]] = []
+        letters: list[OutMessage] = []
+        offset, watermark_ms = self.position.offset, self.watermark_ms
+        skipped, kinds = 0, {"event": 0}
+        for record in records:
+            if record.offset <= offset:
+                skipped += 1
+                continue
+            kind = kind_of(record)
+            kinds[kind] = kinds.get(kind, 0) + 1
+            a = max(record.timestamp, watermark_ms)
+            try:
+                item = read_record(record, a, self._program, self._settings.secret)
+            except BadRecord as bad:
+                letters.append(self._dead_letter(record, a, bad))
+                item = None
+            if isinstance(item, Activation):
+                if item.number > self.registry:
+                    await self._apply_inputs(inputs, letters, Position(offset, 0), watermark_ms)
+                    await self._activate(item.number, record.offset, a)
+                    inputs, letters = [], []
+            elif item is not None:
+                inputs.append((record, item))
+            offset, watermark_ms = record.offset, a
+        await self._apply_inputs(inputs, letters, Position(offset, 0), watermark_ms)
+        await self._release_withheld()
+        observed.applied(kinds)
+        observed.skipped(skipped, "applied")
+
+    async def drain_due(self, limit_ms: int | None = None) -> None:
+        """Fire every timer with F < `limit_ms` (default: the watermark), page by page.
+
+        Raises `LostPosition`.
+        """
+        limit = self.watermark_ms if limit_ms is None else limit_ms
+        while 0 < self.next_due < limit:
+            page = await self._store.due_users(self.number, limit, PAGE_USERS_MAX)
+            work = self._page()
+            await self._load([user for user, _ in page])
+            for user, score in page:
+                state = self._states[user]
+                fire_before(self._program, user, state, limit, work.effects)
+                work.touched[user] = Touched(state, score)
+            await self._commit(work)
+
+    async def withhold(self, head: int) -> None:
+        """Keep deliveries back until offset `head` was applied: the store was rolled back, and the
+        log may hold their outcome already (design.md section 4)."""
+        if head <= self.position.offset + 1 or head <= self.withhold_until:
+            return
+        self.withhold_until = head
+        await self._commit(self._page())
+
+    async def check(self) -> None:
+        """Compare with the store although there is nothing to do. Raises `LostPosition`."""
+        meta = await self._store.load_shard(self.number)
+        stored = START if meta is None else meta.position
+        if stored != self.position:
+            raise LostPosition(stored)
+
+    async def _apply_inputs(
+        self,
+        inputs: list[tuple[LogRecord, Input]],
+        letters: list[OutMessage],
+        new: Position,
+        watermark_ms: int,
+    ) -> None:
+        if new.offset == self.position.offset:
+            return
+        work = _Work(new, watermark_ms, messages=letters)
+        strangers = self._strangers(inputs)
+        await self._load([i.user for _, i in inputs if i.user not in strangers])
+        effects, program = work.effects, self._program
+        for record, item in inputs:
+            user = item.user
+            if user in strangers:
+                work.messages.append(self._forward(record, item.a, strangers[user]))
+                continue
+            state = self._states[user]
+            due_before = state.due
+            if isinstance(item, OutcomeInput):
+                changed = apply_outcome(program, user, state, item.record, item.a, effects)
+            elif self._is_first(item, work):
+                changed = apply_event(program, user, state, item.event, item.a, item.hits, effects)
+            else:
+                continue
+            if changed and user not in work.touched:
+                work.touched[user] = Touched(state, due_before)
+        await self._commit(work)
+
+    def _is_first(self, item: EventInput, work: _Work) -> bool:
+        """A forwarded record is applied once per source: the outbox may publish it again."""
+        if item.origin is None:
+            return True
+        source, offset = item.origin
+        if offset <= work.forwarded.get(source, self._forwarded.get(source, -1)):
+            return False
+        work.forwarded[source] = offset
+        return True
+
+    async def _activate(self, number: int, offset: int, a: int) -> None:
+        """Switch to version `number`: every timer with F below its append time fires first."""
+        await self.drain_due(a)
+        self._program = await self._programs.program(number)
+        self._origin = self._origin._replace(registry=number)
+        await self._commit(_Work(Position(offset, 0), a))
+        observed.activated(self.number, number)
+
+    async def _load(self, users: list[str]) -> None:
+        missing = [user for user in dict.fromkeys(users) if user not in self._states]
+        observed.cache(len(users) - len(missing), len(missing))
+        if not missing:
+            return
+        blobs = await self._store.load_states(self.number, missing)
+        for user, blob in zip(missing, blobs, strict=True):
+            self._states.put(user, UserState() if blob is None else decode_state(blob))
+
+    def _strangers(self, inputs: list[tuple[LogRecord, Input]]) -> dict[str, int]:
+        """Users of client events that live in another partition. Cached users do not."""
+        found: dict[str, int] = {}
+        for _, item in inputs:
+            user = item.user
+            if user in self._states or user in found or type(item) is not EventInput:
+                continue
+            home = partition_of(user, self._settings.partitions)
+            if home != self.number:
+                found[user] = home
+        return found
+
+    def _forward(self, record: LogRecord, a: int, home: int) -> OutMessage:
+        """Move a record to the partition its user lives in; moved twice it is a dead letter."""
+        if is_forwarded(record):
+            detail = f"forwarded to partition {self.number}, but it belongs to {home}"
+            return self._dead_letter(
+                record, a, BadRecord(DeadLetterReason.WRONG_PARTITION, detail)
+            )
+        observed.forwarded()
+        secret, key, value = self._settings.secret, record.key, record.value
+        origin = (ORIGIN_HEADER, f"{self.number}:{record.offset}".encode())
+        return OutMessage(
+            self._settings.topics.events,
+            home,
+            key,
+            value or b"",
+            [*sealed_headers(secret, Kind.FORWARD, home, key, value), origin],
+            a if self._settings.log_clock else None,
+        )
+
+    def _dead_letter(self, record: LogRecord, a: int, bad: BadRecord) -> OutMessage:
+        observed.dead_letter(bad.reason)
+        value = dead_letter(
+            record.topic,
+            record.partition,
+            record.offset,
+            a,
+            bad.reason,
+            bad.detail,
+            record.key,
+            record.value,
+            record.headers,
+        )
+        return OutMessage(self._settings.topics.dead_letters, 0, record.key, value)
+
+    def _page(self) -> _Work:
+        offset, page = self.position
+        return _Work(Position(offset, page + 1), self.watermark_ms)
+
+    async def _release_withheld(self) -> None:
+        """At the head: what the log holds no outcome of goes out after all."""
+        while self.withhold_until and self.position.offset + 1 >= self.withhold_until:
+            work = self._page()
+            for delivery_id in list(islice(self._withheld, RELEASE_MAX)):
+                work.messages += unpack_entry(self._withheld[delivery_id])
+                work.released.append(delivery_id)
+            if len(work.released) == len(self._withheld):
+                self.withhold_until = 0
+            await self._commit(work)
+
+    def _route_deliveries(self, work: _Work, commit: Commit) -> None:
+        """Deliveries go to their lane, or are withheld; an outcome in the log drops a withheld
+        one."""
+        messages = delivery_messages(work.effects, self._origin)
+        if not self.withhold_until:
+            work.messages += [message for _, message in messages]
+        else:
+            commit.withheld = {name: pack_entry([message]) for name, message in messages}
+        commit.unwithheld = [
+            *work.released,
+            *(name for name in work.effects.closed if name in self._withheld),
+        ]
+
+    async def _commit(self, work: _Work) -> None:
+        commit = Commit(
+            shard=self.number,
+            partitions=self._settings.partitions,
+            expected=self.position,
+            new=work.new,
+            commit_id=uuid4().hex,
+            watermark_ms=work.watermark_ms,
+            registry=self.registry,
+            seq=self._seq,
+            trim_to=self._outlet.acked,
+            forwarded=work.forwarded,
+            withhold_until=self.withhold_until,
+        )
+        fill_states(commit, work.touched)
+        fill_effects(commit, work.effects)
+        work.messages += decision_messages(work.effects, self._origin)
+        self._route_deliveries(work, commit)
+        if work.messages:
+            commit.outbox = pack_entry(work.messages)
+        failpoint("before_commit")
+        if commit.trim_to > self._trimmed:
+            failpoint("before_trim")
+        with observed.commit_time():
+            result = await self._store.commit(commit)
+        failpoint("after_commit")
+        observed.committed(result.status)
+        if result.status is not CommitStatus.OK:
+            raise LostPosition(result.stored)
+        await self._committed(work, commit, result)
+
+    async def _committed(self, work: _Work, commit: Commit, result: CommitResult) -> None:
+        if commit.trim_to > self._trimmed:
+            self._trimmed = commit.trim_to
+            failpoint("after_trim")
+        self.position, self.watermark_ms = work.new, work.watermark_ms
+        self.next_due = result.next_due
+        self._forwarded.update(work.forwarded)
+        self._withheld.update(commit.withheld)
+        for delivery_id in commit.unwithheld:
+            self._withheld.pop(delivery_id, None)
+        self._states.settle()
+        observed.fired(work.effects)
+        observed.decided(self.number, work.effects, len(work.touched), len(self._withheld))
+        if commit.outbox is not None:
+            seq, self._seq = self._seq, self._seq + 1
+            await self._outlet.put(seq, work.messages)

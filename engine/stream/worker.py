@@ -1,0 +1,278 @@
+"""The worker: composes the user stage and keeps it going until it is told to stop.
+
+Kafka's consumer group moves partitions between workers; each assigned partition gets a
+`ShardActor`. Two small loops stand beside: ticks make due timers fire in a quiet log, and offsets are told to
+Kafka for its lag dashboards.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from faust.types import TP
+
+from engine import clock
+from engine.http import Health, Progress
+from engine.kafka_client import client_options
+from engine.ports import ShardStore
+from engine.registry.reader import RegistryReader
+from engine.settings import Settings
+from engine.stream import observed
+from engine.stream.actor import ShardActor, Surroundings
+from engine.stream.app import TriplineApp, make_app
+from engine.stream.batches import RecordBatch
+from engine.stream.patience import PatientStore
+from engine.stream.shard import ShardSettings
+from engine.tasks import spawn
+from schemas.kinds import Kind, sealed_headers
+from schemas.topics import Topics
+from triggers.program import Program
+
+log = structlog.get_logger(__name__)
+
+TICK_POLL_S = 0.1
+OFFSETS_EVERY_S = 1.0
+REVOKE_S = 5.0
+REGISTRY_S = 60.0
+#: A dead letter holds up to 64 KB of the record in base64.
+PRODUCED_BATCH_BYTES = 512 << 10
+PRODUCED_RECORD_BYTES_MAX = 1 << 20
+
+
+class LogTruncated(Exception):
+    """The log no longer holds what the shard needs next."""
+
+
+class ReaderPrograms:
+    """`Programs` over the registry reader."""
+
+    def __init__(self, reader: RegistryReader) -> None:
+        self._reader = reader
+
+    async def program(self, number: int) -> Program:
+        if number:
+            await self._reader.read_up_to(number, REGISTRY_S)
+        return self._reader.program(number)
+
+
+class Worker:
+    """The user stage of one process. `run` returns when it was stopped, raises what was fatal."""
+
+    def __init__(self, settings: Settings, store: ShardStore, health: Health) -> None:
+        secret = settings.log_secret
+        assert secret is not None, "the command requires log_secret"
+        self._settings = settings
+        self._health = health
+        self._topics = Topics(settings.topic_prefix)
+        self._secret = secret.get_secret_value().encode()
+        self._store = PatientStore(store, self._store_waits)
+        self._reader = RegistryReader(
+            client_options(settings), self._topics.registry, on_failure=self._fatal
+        )
+        self._producer = AIOKafkaProducer(
+            **client_options(settings),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_batch_size=PRODUCED_BATCH_BYTES,
+            max_request_size=PRODUCED_RECORD_BYTES_MAX,
+            request_timeout_ms=30_000,
+        )
+        self._probe = AIOKafkaConsumer(
+            **client_options(settings), group_id=None, auto_offset_reset="earliest"
+        )
+        self._app: TriplineApp = make_app(
+            settings, self._topics.events, self._assigned, self._dispatch
+        )
+        self._actors: dict[int, ShardActor] = {}
+        self._probing = asyncio.Lock()
+        self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._ticked_s: dict[int, float] = {}
+        self.progress = Progress("the worker's loop", 60.0)
+
+    def stop(self) -> None:
+        """Ask `run` to end: finish commits, publish, leave the group."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Start everything, work until stopped. Raises what made going on impossible."""
+        async with AsyncExitStack() as stack:
+            await self._reader.start()
+            stack.push_async_callback(self._reader.stop)
+            self._health.set("registry", True)
+            await self._producer.start()
+            stack.push_async_callback(self._producer.stop)
+            await self._probe.start()
+            stack.push_async_callback(self._probe.stop)
+            self._health.set("kafka", True)
+            self._app.on_partitions_revoked.connect(self._revoked)
+            for name, loop in (("ticks", self._tick_loop()), ("offsets", self._offsets_loop())):
+                task = spawn(loop, name, self._fatal)
+                stack.callback(task.cancel)
+            await self._app.start()
+            log.info("worker_started", group=self._app.conf.id)
+            await self._until_stopped()
+            await self._release_all()
+            await self._commit_offsets()
+            await self._app.stop()
+        if self._failure is not None:
+            raise self._failure
+        log.info("worker_stopped")
+
+    async def _until_stopped(self) -> None:
+        """Wait for stop, a fatal error, or a crash of the Faust app."""
+        while not self._stop.is_set():
+            self.progress.made()
+            if self._app.crashed:
+                self._fatal(self._app.crash_reason or RuntimeError("Faust crashed"))
+            try:
+                async with asyncio.timeout(0.5):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue
+
+    def _fatal(self, error: BaseException) -> None:
+        """Nothing is skipped: an unexpected error in a shard stops the worker."""
+        if self._failure is None:
+            log.error("worker_failed", error=repr(error))
+            self._failure = error
+        self._stop.set()
+
+    def _store_waits(self, waiting: bool) -> None:
+        self._health.set("redis", not waiting, "waiting for Redis" if waiting else "")
+
+    def _dispatch(self, tp: TP, batch: RecordBatch) -> None:
+        actor = self._actors.get(tp.partition)
+        if actor is not None:
+            actor.offer(batch)
+
+    async def _assigned(
+        self, assigned: set[TP], committed: Mapping[TP, int | None]
+    ) -> Mapping[TP, int]:
+        """Open a shard for each assigned partition; the offsets to go on at."""
+        await self._release_all()
+        mine = {tp for tp in assigned if tp.topic == self._topics.events}
+        around = self._surroundings()
+        actors = {tp: ShardActor(tp, around) for tp in mine}
+        wanted = {tp: await actor.open(committed.get(tp)) for tp, actor in actors.items()}
+        await self._check_log(wanted, committed)
+        self._actors = {tp.partition: actor for tp, actor in actors.items()}
+        observed.owned(len(actors))
+        for _ in actors:
+            observed.sought("assigned")
+        self._health.set("assignment", True, f"{len(actors)} shards")
+        log.info("shards_assigned", shards=sorted(self._actors))
+        return wanted
+
+    async def _check_log(
+        self, wanted: Mapping[TP, int], committed: Mapping[TP, int | None]
+    ) -> None:
+        if not wanted:
+            return
+        begins = await self._offsets_of("beginning_offsets", set(wanted))
+        for tp, offset in wanted.items():
+            known = committed.get(tp)
+            if offset == 0 and known:
+                raise LogTruncated(
+                    f"shard {tp.partition} has no state in Redis, but Kafka says that {known} "
+                    "records were applied: restore Redis, or rebuild with `tripline rebuild`"
+                )
+            if offset < begins[tp] and offset > 0:
+                raise LogTruncated(
+                    f"shard {tp.partition} goes on at offset {offset}, but the log begins at "
+                    f"{begins[tp]}: restore a newer Redis backup, or rebuild"
+                )
+
+    def _surroundings(self) -> Surroundings:
+        settings = self._settings
+        return Surroundings(
+            store=self._store,
+            programs=ReaderPrograms(self._reader),
+            producer=self._producer,
+            settings=ShardSettings(
+                partitions=settings.partitions,
+                topics=self._topics,
+                secret=self._secret,
+                states_cached_max=max(1, settings.states_cached_max // settings.partitions),
+                log_clock=settings.clock == "log",
+            ),
+            queue_bytes_max=settings.shard_queue_bytes_max,
+            outbox_entries_max=settings.outbox_entries_max,
+            seek=self._app.store_consumer.seek_shard,
+            next_offset=self._next_offset,
+            head=self._head,
+            full=self._app.store_consumer.on_buffer_full,
+            drained=self._app.store_consumer.on_buffer_drop,
+            fatal=self._fatal,
+        )
+
+    async def _revoked(self, *_: object, **__: object) -> None:
+        await self._release_all()
+
+    async def _release_all(self) -> None:
+        """Finish what is under way in every shard; publish what was committed; let go."""
+        actors, self._actors = self._actors, {}
+        await asyncio.gather(*(actor.stop(REVOKE_S) for actor in actors.values()))
+        observed.owned(0)
+
+    async def _head(self, tp: TP) -> int:
+        return (await self._offsets_of("end_offsets", {tp}))[tp]
+
+    async def _offsets_of(self, method: str, tps: set[TP]) -> dict[TP, int]:
+        async with self._probing:
+            asked = [TopicPartition(tp.topic, tp.partition) for tp in tps]
+            found = await getattr(self._probe, method)(asked)
+        return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def _next_offset(self, tp: TP, offset: int) -> int | None:
+        """The offset of the first record at or after `offset`, as Kafka has it."""
+        async with self._probing:
+            where = TopicPartition(tp.topic, tp.partition)
+            self._probe.assign([where])
+            self._probe.seek(where, offset)
+            found = await self._probe.getmany(where, timeout_ms=5_000, max_records=1)
+            self._probe.unsubscribe()
+        return next((r.offset for records in found.values() for r in records), None)
+
+    async def _tick_loop(self) -> None:
+        """T2: a due timer of a caught-up shard needs the log to move on."""
+        while self._settings.clock == "wall":
+            await asyncio.sleep(TICK_POLL_S)
+            now_ms, now_s = clock.now_ms(), clock.monotonic_s()
+            for shard, actor in list(self._actors.items()):
+                is_due = 0 < actor.next_due_ms < now_ms and actor.is_idle
+                recently = now_s - self._ticked_s.get(shard, 0.0) < self._settings.tick_every_s
+                if is_due and not recently:
+                    self._ticked_s[shard] = now_s
+                    await self._tick(shard)
+
+    async def _tick(self, shard: int) -> None:
+        headers = sealed_headers(self._secret, Kind.TICK, shard, None, b"")
+        await self._producer.send(
+            self._topics.events, value=b"", partition=shard, headers=headers
+        )
+        observed.ticked()
+
+    async def _offsets_loop(self) -> None:
+        while True:
+            await asyncio.sleep(OFFSETS_EVERY_S)
+            await self._commit_offsets()
+            for shard, actor in self._actors.items():
+                observed.outbox(shard, actor.outbox_depth)
+                end = self._app.consumer.highwater(TP(self._topics.events, shard))
+                if end is not None:
+                    observed.lag(shard, end - actor.position - 1)
+
+    async def _commit_offsets(self) -> None:
+        offsets = {
+            TP(self._topics.events, shard): actor.position + 1
+            for shard, actor in self._actors.items()
+            if actor.position >= 0
+        }
+        try:
+            await self._app.store_consumer.commit_for_dashboards(offsets)
+        except Exception as error:  # a rebalance may be under way; nothing depends on it
+            log.info("offsets_not_committed", error=repr(error))
