@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -82,7 +83,7 @@ class StoreConsumer(driver.Consumer):
 
     async def _commit_plain(self, offsets: Mapping[TP, int]) -> None:
         consumer = self._thread._ensure_consumer()
-        await consumer.commit(dict(offsets))
+        await consumer.commit({TopicPartition(*tp): offset for tp, offset in offsets.items()})
 
 
 class StoreTransport(driver.Transport):

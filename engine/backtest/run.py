@@ -1,0 +1,161 @@
+"""One run over a history: events in order of append time, timers between them, decisions out."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+from schemas.decisions import Decision
+from schemas.events import Event, event_name
+from schemas.reasons import Outcome, Unevaluated
+from triggers.decide import apply_event, fire_before
+from triggers.devices import device_of
+from triggers.effects import Effects
+from triggers.program import NO_HITS, Hits, Program
+from triggers.state import Device, UserState, is_blank
+
+#: Timers of users without events are polled once per so many events, as the live shard polls after
+#: each batch. The verdict does not depend on it.
+POLL_EVERY = 500
+FOREVER_MS = 1 << 62
+
+
+@dataclass(slots=True)
+class TriggerTally:
+    """What became of one trigger."""
+
+    candidates: int = 0
+    admitted: int = 0
+    suppressed: Counter[str] = field(default_factory=Counter)
+    cancelled: int = 0
+    expired: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of a history."""
+
+    events: int = 0
+    triggers: dict[str, TriggerTally] = field(default_factory=dict)
+    unevaluated: Counter[tuple[str, Unevaluated]] = field(default_factory=Counter)
+    evicted: Counter[str] = field(default_factory=Counter)
+
+    def count(self, decision: Decision) -> None:
+        """Add one ended activation."""
+        tally = self.triggers.setdefault(decision.trigger, TriggerTally())
+        if decision.outcome is Outcome.CANCELLED:
+            tally.cancelled += 1
+        elif decision.outcome is Outcome.EXPIRED:
+            tally.expired += 1
+        else:
+            tally.candidates += 1
+            if decision.outcome is Outcome.ADMITTED:
+                tally.admitted += 1
+            elif decision.reason is not None:
+                tally.suppressed[decision.reason] += 1
+
+
+class Backtest:
+    """Feed events in order of append time, then `finish`.
+
+    `decided` gets every decision in the order it was made. `assume_devices`: every user can be
+    reached.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        decided: Callable[[Decision], None],
+        *,
+        assume_devices: bool = True,
+    ) -> None:
+        self.program = program
+        self.tally = Tally(triggers={name: TriggerTally() for name in program.triggers})
+        self._decided = decided
+        self._assume_devices = assume_devices
+        self._states: dict[str, UserState] = {}
+        self._users: set[str] = set()
+        self._timers: list[tuple[int, str]] = []
+        self._watermark_ms = 0
+        self._effects = Effects()
+
+    @property
+    def users(self) -> int:
+        """Different users seen."""
+        return len(self._users)
+
+    def feed(self, events: Iterable[tuple[int, Event]]) -> None:
+        """Apply (append time, event) pairs, sorted by append time."""
+        match, users = self.program.match, self._users
+        always = self.program.granule_ms > 0
+        count = 0
+        for a, event in events:
+            count += 1
+            if a > self._watermark_ms:
+                self._watermark_ms = a
+            user = event.profile
+            users.add(user)
+            name = event_name(event)
+            hits = NO_HITS if name is None else match(name, event)
+            if hits is not NO_HITS or always or device_of(event) is not None:
+                self._apply(user, event, self._watermark_ms, hits)
+            if count % POLL_EVERY == 0:
+                self._poll(self._watermark_ms)
+        self._poll(self._watermark_ms)
+        self.tally.events += count
+
+    def finish(self, drain: bool) -> None:
+        """Pending timers at the end of input stay pending; `drain` fires them in order."""
+        if drain:
+            self._poll(FOREVER_MS)
+
+    @property
+    def pending(self) -> int:
+        """Instances still waiting."""
+        return sum(len(state.instances) for state in self._states.values())
+
+    def _apply(self, user: str, event: Event, a: int, hits: Hits) -> None:
+        state = self._states.get(user)
+        if state is None:
+            state = self._states[user] = UserState()
+            if self._assume_devices:
+                state.devices.append(Device(f"assumed:{user}", "android", FOREVER_MS))
+        due_before = state.due
+        if apply_event(self.program, user, state, event, a, hits, self._effects):
+            self._settle(user, state, due_before)
+
+    def _poll(self, limit_ms: int) -> None:
+        timers, states = self._timers, self._states
+        while timers and timers[0][0] < limit_ms:
+            due, user = heappop(timers)
+            state = states.get(user)
+            if state is not None and state.due == due:
+                fire_before(self.program, user, state, limit_ms, self._effects)
+                self._settle(user, state, due)
+
+    def _settle(self, user: str, state: UserState, due_before: int) -> None:
+        effects = self._effects
+        if effects.deliveries:
+            # Every send is accepted at once: nothing stays pending that could be called back.
+            state.pending.clear()
+            effects.deliveries.clear()
+        if state.due and state.due != due_before:
+            heappush(self._timers, (state.due, user))
+        elif is_blank(state):
+            del self._states[user]
+        if effects.decisions:
+            for decision in effects.decisions:
+                self.tally.count(decision)
+                self._decided(decision)
+            effects.decisions.clear()
+        effects.journal.clear()
+        effects.cancelled.clear()
+        effects.closed.clear()
+        effects.fired_ms.clear()
+        effects.funnel.clear()
+        if effects.unevaluated:
+            self.tally.unevaluated.update(effects.unevaluated)
+            effects.unevaluated.clear()
+        if effects.evicted:
+            self.tally.evicted.update(effects.evicted)
+            effects.evicted.clear()
