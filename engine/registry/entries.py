@@ -1,0 +1,125 @@
+"""The entries of the registry topic: bodies and manifests, JSON under keys that never repeat.
+
+The key ends with the id of the apply that wrote the entry. Two applies at once may give the same
+revision number to different documents; under one key compaction would keep the later one, which
+may be the loser's. With unique keys compaction removes nothing, so every revision is kept.
+"""
+
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+State = Literal["draft", "shadow", "live", "paused"]
+
+
+class TriggerBody(msgspec.Struct, frozen=True):
+    """One revision of a trigger: its complete document and when it was registered."""
+
+    document: dict[str, Any]
+    registered_at_ms: int
+    version: int = 1
+
+
+class PolicyBody(msgspec.Struct, frozen=True):
+    """One revision of a policy: its complete document."""
+
+    document: dict[str, Any]
+    version: int = 1
+
+
+class TriggerRef(msgspec.Struct, frozen=True):
+    """A trigger as a version holds it; `state` overrides the document's own."""
+
+    revision: int
+    state: State
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A whole version. `base`: the number of the version it was made from, 0 for none."""
+
+    base: int
+    by: str
+    at_ms: int
+    message: str
+    triggers: dict[str, TriggerRef]
+    policies: dict[str, int]
+    version: int = 1
+
+
+class BodyKey(NamedTuple):
+    """`kind` is `trigger` or `policy`, `name` the trigger's id or the policy's name."""
+
+    kind: str
+    name: str
+    revision: int
+
+
+class BodyEntry(NamedTuple):
+    """A body as it stands in the topic; `value` is kept as written and decoded when asked for."""
+
+    apply_id: str
+    key: BodyKey
+    value: bytes
+
+
+class ManifestEntry(NamedTuple):
+    """A manifest as it stands in the topic."""
+
+    apply_id: str
+    manifest: Manifest
+
+
+Entry: TypeAlias = BodyEntry | ManifestEntry
+
+TRIGGER, POLICY, MANIFEST = "trigger", "policy", "manifest"
+_BODIES: dict[str, msgspec.json.Decoder[TriggerBody] | msgspec.json.Decoder[PolicyBody]] = {
+    TRIGGER: msgspec.json.Decoder(TriggerBody),
+    POLICY: msgspec.json.Decoder(PolicyBody),
+}
+_MANIFEST = msgspec.json.Decoder(Manifest)
+
+
+class BadEntryError(Exception):
+    """A record of the registry topic that is not an entry."""
+
+
+def body_key(key: BodyKey, apply_id: str) -> bytes:
+    """`trigger/<id>/<revision>/<apply>` or `policy/<name>/<revision>/<apply>`."""
+    return f"{key.kind}/{key.name}/{key.revision}/{apply_id}".encode()
+
+
+def manifest_key(apply_id: str) -> bytes:
+    """`manifest/<apply>`."""
+    return f"{MANIFEST}/{apply_id}".encode()
+
+
+def encode(entry: TriggerBody | PolicyBody | Manifest) -> bytes:
+    """Compact JSON."""
+    return msgspec.json.encode(entry)
+
+
+def decode_trigger(value: bytes) -> TriggerBody:
+    """A trigger's body, of an entry that `decode_entry` has let through."""
+    return msgspec.json.decode(value, type=TriggerBody)
+
+
+def decode_policy(value: bytes) -> PolicyBody:
+    """A policy's body, of an entry that `decode_entry` has let through."""
+    return msgspec.json.decode(value, type=PolicyBody)
+
+
+def decode_entry(key: bytes | None, value: bytes | None) -> Entry:
+    """Decode strictly; raises `BadEntryError` saying what is wrong."""
+    if key is None or value is None:
+        raise BadEntryError("an entry has a key and a value")
+    try:
+        match key.decode().split("/"):
+            case ["manifest", apply_id]:
+                return ManifestEntry(apply_id, _MANIFEST.decode(value))
+            case ["trigger" | "policy" as kind, name, revision, apply_id]:
+                _BODIES[kind].decode(value)
+                return BodyEntry(apply_id, BodyKey(kind, name, int(revision)), value)
+            case parts:
+                raise BadEntryError(f"the key has {len(parts)} parts and starts with none known")
+    except ValueError as error:  # msgspec's and Unicode errors are ValueErrors
+        raise BadEntryError(str(error)) from error
