@@ -1,0 +1,163 @@
+"""A clickstream appended to the log, partition by partition, in the order of its append times."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from engine import clock
+from engine.files import FileEvent, to_segment
+from engine.kafka_client import client_options
+from engine.settings import Settings
+from schemas.kinds import Kind, sealed_headers
+from schemas.partitioner import partition_of
+from schemas.topics import Topics
+
+BATCH_BYTES = 256 << 10
+#: At the clickstream's own pace, events of so long are sent together.
+SLICE_MS = 50
+
+
+@dataclass(slots=True)
+class Played:
+    """How far the player is."""
+
+    events: int = 0
+    last_a_ms: int = 0
+    started_s: float = 0.0
+    ended_s: float = 0.0
+    users: set[str] = field(default_factory=set)
+
+
+class _Batches:
+    """One open batch per partition."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._open: dict[int, BatchBuilder] = {}
+        self._sent: list[asyncio.Future[Any]] = []
+
+    async def add(
+        self, partition: int, key: bytes, value: bytes, a_ms: int | None, headers: Any = ()
+    ) -> None:
+        batch = self._open.get(partition)
+        if batch is None:
+            batch = self._open[partition] = self._producer.create_batch()
+        if batch.append(key=key, value=value, timestamp=a_ms, headers=list(headers)) is None:
+            await self._send(partition)
+            batch = self._open[partition] = self._producer.create_batch()
+            batch.append(key=key, value=value, timestamp=a_ms, headers=list(headers))
+
+    async def flush(self) -> None:
+        """Send what is open; return when all of it is acknowledged."""
+        for partition in list(self._open):
+            await self._send(partition)
+        await asyncio.gather(*self._sent)
+        self._sent.clear()
+
+    async def _send(self, partition: int) -> None:
+        batch = self._open.pop(partition)
+        if batch.record_count():
+            batch.close()
+            self._sent.append(
+                await self._producer.send_batch(batch, self._topic, partition=partition)
+            )
+
+
+async def play_events(
+    settings: Settings,
+    events: Iterable[FileEvent],
+    played: Played,
+    stopped: Callable[[], bool],
+) -> None:
+    """Append every event. With the wall clock at the stream's own pace, its times shifted to now;
+    with the log clock as fast as Kafka takes them, and a last tick in every partition.
+
+    With the log clock a user without a device is given one, as the backtest assumes.
+    """
+    topics = Topics(settings.topic_prefix)
+    async with AIOKafkaProducer(
+        **client_options(settings),
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=BATCH_BYTES,
+    ) as producer:
+        batches = _Batches(producer, topics.events)
+        played.started_s = clock.monotonic_s()
+        if settings.clock == "log":
+            await _play_log_time(settings, events, batches, played, stopped)
+        else:
+            await _play_now(settings, events, batches, played, stopped)
+        await batches.flush()
+        played.ended_s = clock.monotonic_s()
+
+
+async def _play_now(
+    settings: Settings,
+    events: Iterable[FileEvent],
+    batches: _Batches,
+    played: Played,
+    stopped: Callable[[], bool],
+) -> None:
+    shift_ms: int | None = None
+    slice_ends_ms = 0
+    for found in events:
+        if shift_ms is None:
+            shift_ms = clock.now_ms() - found.a_ms
+            slice_ends_ms = found.a_ms + SLICE_MS
+        if found.a_ms >= slice_ends_ms:
+            await batches.flush()
+            slice_ends_ms = found.a_ms + SLICE_MS
+            await asyncio.sleep(max(0.0, (found.a_ms + shift_ms - clock.now_ms()) / 1000))
+            if stopped():
+                return
+        event = found.event
+        if event.timestamp is not None:
+            event.timestamp += timedelta(milliseconds=shift_ms)
+        value = to_segment(event, found.a_ms + shift_ms)
+        user = event.profile
+        partition = partition_of(user, settings.partitions)
+        await batches.add(partition, user.encode(), value, None)
+        _count(played, found, user)
+
+
+async def _play_log_time(
+    settings: Settings,
+    events: Iterable[FileEvent],
+    batches: _Batches,
+    played: Played,
+    stopped: Callable[[], bool],
+) -> None:
+    homes: dict[str, int] = {}
+    for found in events:
+        event = found.event
+        user = event.profile
+        home = homes.get(user)
+        if home is None:
+            home = homes[user] = partition_of(user, settings.partitions)
+            event.context = {
+                "device": {"token": f"assumed:{user}", "type": "android"},
+                **(event.context or {}),
+            }
+        await batches.add(home, user.encode(), to_segment(event, found.a_ms), found.a_ms)
+        _count(played, found, user)
+        if not played.events % 4096:
+            await asyncio.sleep(0)
+            if stopped():
+                return
+    assert settings.log_secret is not None
+    secret = settings.log_secret.get_secret_value().encode()
+    for partition in range(settings.partitions):
+        headers = sealed_headers(secret, Kind.TICK, partition, b"", b"")
+        await batches.add(partition, b"", b"", played.last_a_ms, headers)
+
+
+def _count(played: Played, found: FileEvent, user: str) -> None:
+    played.events += 1
+    played.last_a_ms = max(played.last_a_ms, found.a_ms)
+    played.users.add(user)
