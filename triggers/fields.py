@@ -17,7 +17,8 @@ from triggers.durations import format_duration, parse_duration
 from triggers.filters import parse_where
 from triggers.model import refusal, unknown
 from triggers.paths import check_path
-from triggers.problems import Problem, suggestion
+from triggers.problems import Location, Problem, suggestion
+from triggers.texts import TextError, compile_text
 
 TEXT_BYTES_MAX = 4096
 LOCALES_MAX = 50
@@ -48,7 +49,7 @@ def _at_least(minimum_ms: int) -> AfterValidator:
 DurationMs = Annotated[int, BeforeValidator(_duration), PlainSerializer(format_duration)]
 
 
-def _check_id(value: str) -> str:
+def check_id(value: str) -> str:
     if not _ID.fullmatch(value):
         raise ValueError(
             f"'{value[:100]}' is not an id: lower-case letters, digits and '-', "
@@ -92,7 +93,7 @@ def _check_channel(value: str) -> str:
     return value
 
 
-Id = Annotated[StrictStr, AfterValidator(_check_id)]
+Id = Annotated[StrictStr, AfterValidator(check_id)]
 Category = Annotated[StrictStr, AfterValidator(_check_category)]
 Per = Annotated[StrictStr, AfterValidator(_check_per)]
 PathToOne = Annotated[StrictStr, AfterValidator(_check_path_to_one)]
@@ -144,6 +145,14 @@ Where = Annotated[dict[str, Any], _where(references=False)]
 WhereOfStart = Annotated[dict[str, Any], _where(references=True)]
 
 
+def _template_problems(location: Location, text: str) -> list[Problem]:
+    try:
+        compile_text(text)
+    except TextError as error:
+        return [Problem(location, str(error))]
+    return []
+
+
 def _localised(value: Any) -> str | dict[str, str]:
     texts = value if isinstance(value, dict) else {"": value}
     problems = []
@@ -161,6 +170,8 @@ def _localised(value: Any) -> str | dict[str, str]:
             problems.append(Problem(location, message))
         elif not text or len(text.encode("utf-8", "replace")) > TEXT_BYTES_MAX:
             problems.append(Problem(location, f"a text has 1 to {TEXT_BYTES_MAX} bytes"))
+        else:
+            problems += _template_problems(location, text)
     if problems:
         raise refusal(problems)
     return dict(value) if isinstance(value, dict) else str(value)
@@ -171,4 +182,4 @@ LocalisedText = Annotated[str | dict[str, str], PlainValidator(_localised)]
 
 WaitMs = Annotated[DurationMs, _at_least(1000)]
 WindowMs = Annotated[DurationMs, _at_least(1000)]
-IdleMs = Annotated[DurationMs, _at_least(60_000)]
+IdleMs = Annotated[DurationMs, _at_least(1000)]

@@ -89,7 +89,8 @@ class Model(BaseModel):
         if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
-            raise refusal([Problem((), f"must be a mapping with {quoted(cls.names())}")])
+            some = quoted(cls.names()[:4])
+            raise refusal([Problem((), f"must be a mapping of fields such as {some}")])
         document, problems = cls._known_part(value)
         try:
             made = handler(cls.prepare(document))

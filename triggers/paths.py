@@ -117,7 +117,9 @@ _projection = lru_cache(maxsize=4096)(compile_projection)
 
 
 def _nearest_path(path: str, names: list[str]) -> str:
-    hint = suggestion(names[0], (*ROOTS, *LEAVES), template="{}" + path[len(names[0]) :])
+    rest = path[len(names[0]) :]
+    # Stricter than elsewhere: `revenue` is a forgotten root, not a misspelt `event`.
+    hint = suggestion(names[0], (*ROOTS, *LEAVES), template="{}" + rest, likeness=0.8)
     return hint or f" (did you mean 'properties.{path}'?)"
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Cap(NamedTuple):
-    """At most `max_count` messages in any rolling window of `per_ms`. `channel` None: all channels."""
+    """At most `max_count` messages in a rolling window of `per_ms`; `channel` None: all."""
 
     max_count: int
     per_ms: int

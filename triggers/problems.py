@@ -17,9 +17,11 @@ class Problem:
     at_key: bool = False
 
 
-def suggestion(name: str, known: Iterable[str], *, template: str = "{}") -> str:
+def suggestion(
+    name: str, known: Iterable[str], *, template: str = "{}", likeness: float = 0.6
+) -> str:
     """` (did you mean 'x'?)` with the nearest known name put into `template`, or nothing."""
-    near = get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
+    near = get_close_matches(name[:100], list(known), n=1, cutoff=likeness)
     if not near:
         return ""
     return f" (did you mean '{template.replace('{}', near[0], 1)}'?)"

@@ -1,0 +1,68 @@
+"""Definitions that several tests start from."""
+
+from typing import Any
+
+#: Every field of a trigger that this version runs.
+FULL: dict[str, Any] = {
+    "id": "abandoned-cart",
+    "name": "Abandoned cart",
+    "owner": "growth@shop.example",
+    "state": "live",
+    "class": "marketing",
+    "category": "reminders",
+    "priority": 60,
+    "lane": "high",
+    "when": {
+        "event": "Product Added",
+        "where": {
+            "properties.price": {"gte": 20},
+            "properties.category": {"in": ["shoes", "NO", "22:00"]},
+            "properties.coupon": None,
+        },
+    },
+    "unless": [
+        {"event": "Order Completed"},
+        {
+            "event": ["Product Removed", "Cart Emptied"],
+            "where": {"properties.product_id": "$start.properties.product_id"},
+        },
+    ],
+    "wait": "2h",
+    "per": "properties.product_id",
+    "on_repeat": "restart",
+    "restart_at_most": "1d",
+    "cooldown": {"user": "1d", "per": "14d"},
+    "expires": "6h",
+    "policy": "default",
+    "goal": {
+        "event": "Order Completed",
+        "where": {"properties.revenue": {"gt": 0}},
+        "within": "7d",
+        "value": "properties.revenue",
+    },
+    "message": {
+        "link": "https://shop.example/cart",
+        "push": {
+            "title": {"en": "Still thinking?", "ru": "Ещё думаете?"},
+            "body": "{{ start.properties.name }} is waiting",
+            "image": "https://shop.example/cart.png",
+        },
+    },
+    "tests": [{"name": "an order cancels", "events": [{"at": "0m", "event": "Product Added"}]}],
+}
+IMMEDIATE: dict[str, Any] = {"id": "welcome", "when": {"event": "Signed Up"}}
+ABSENCE: dict[str, Any] = {
+    "id": "cart",
+    "when": {"event": "Product Added"},
+    "unless": {"event": "Order Completed"},
+    "wait": "2h",
+}
+IDLE: dict[str, Any] = {"id": "silent", "when": {"idle": "7d"}}
+POLICY: dict[str, Any] = {
+    "spacing": "2h",
+    "cooldown": "1d",
+    "caps": [{"max": 3, "per": "7d"}, {"max": 1, "per": "1d", "channel": "push"}],
+    "zone": "Asia/Almaty",
+    "grace": "30s",
+    "text": {"title_max": 30, "body_max": 100, "over": "warn"},
+}

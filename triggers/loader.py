@@ -1,0 +1,131 @@
+"""Loading a workspace from the texts of its files; every error says file, line and column.
+
+Texts, not paths: who reads the folder is the shell's concern. Files are `triggers/<name>.yaml` (or
+`.json`), a trigger each or several YAML documents, and `policy.yaml`.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from triggers.definition import TriggerDefinition
+from triggers.model import unknown
+from triggers.problems import Problem, suggestion
+from triggers.source import Source, SourceError, read_source
+from triggers.workspace import (
+    TRIGGERS_MAX,
+    DefinitionError,
+    DefinitionErrors,
+    Workspace,
+    parse_policies,
+    parse_trigger,
+    policy_problems,
+    too_many,
+)
+
+_TRIGGER_FILE = re.compile(r"triggers/[^/]+\.(yaml|json)")
+_POLICY_FILES = ("policy.yaml", "policy.json")
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A trigger and the document it came from."""
+
+    file: str
+    source: Source
+    trigger: TriggerDefinition
+
+
+class _Loader:
+    """Collects errors while the files of one workspace are read."""
+
+    def __init__(self) -> None:
+        self.errors: list[DefinitionError] = []
+        self.placed: list[_Placed] = []
+
+    def read(self, file: str, text: str) -> list[Source]:
+        try:
+            sources = read_source(text, is_json=file.endswith(".json"))
+        except SourceError as error:
+            self.errors.append(DefinitionError(file, *error.position, error.message))
+            return []
+        filled = [source for source in sources if source.data is not None or source.problems]
+        for source in filled:
+            self.errors += [DefinitionError(file, *at, text) for at, text in source.problems]
+        if not filled:
+            self.errors.append(DefinitionError(file, 1, 1, "the file is empty"))
+        return filled
+
+    def refuse(self, file: str, source: Source, problems: list[Problem]) -> None:
+        for problem in problems:
+            position = source.position(problem.location, at_key=problem.at_key)
+            self.errors.append(DefinitionError(file, *position, problem.message))
+
+    def triggers(self, file: str, text: str) -> None:
+        for source in self.read(file, text):
+            trigger, problems = parse_trigger(source.data)
+            self.refuse(file, source, problems)
+            if trigger is not None:
+                self.placed.append(_Placed(file, source, trigger))
+
+    def place_of(self, placed: _Placed) -> str:
+        line, _ = placed.source.position(("id",), at_key=False)
+        return f"{placed.file}:{line}"
+
+
+def load_workspace(files: Mapping[str, str], *, zones: Collection[str] | None = None) -> Workspace:
+    """Load and check all files of a workspace; keys are names relative to its folder.
+
+    `zones`: the known time zones; without them only the shape of a name is checked. Raises
+    DefinitionErrors with every error of every file, and nothing else whatever the texts hold.
+    """
+    loader = _Loader()
+    policy_source: tuple[str, Source] | None = None
+    for file in sorted(files):
+        if _TRIGGER_FILE.fullmatch(file):
+            loader.triggers(file, files[file])
+        elif file in _POLICY_FILES:
+            policy_source = _read_policy(loader, file, files[file], policy_source)
+        else:
+            loader.errors.append(DefinitionError(file, 1, 1, _unknown_file(file)))
+    policies, problems = parse_policies(policy_source[1].data if policy_source else {}, zones)
+    if policy_source is not None:
+        loader.refuse(*policy_source, problems)
+    policies_known = policy_source is not None or not any(file in files for file in _POLICY_FILES)
+    triggers: dict[str, _Placed] = {}
+    for placed in loader.placed:
+        first = triggers.setdefault(placed.trigger.id, placed)
+        if first is not placed:
+            message = f"the id '{placed.trigger.id}' is taken by {loader.place_of(first)}"
+            loader.refuse(placed.file, placed.source, [Problem(("id",), message)])
+        if policies_known:
+            problems = policy_problems(placed.trigger, policies)
+            loader.refuse(placed.file, placed.source, problems)
+    if len(triggers) > TRIGGERS_MAX:
+        loader.errors.append(DefinitionError("triggers", 1, 1, too_many(len(triggers))))
+    if loader.errors:
+        raise DefinitionErrors(loader.errors)
+    return Workspace({id_: placed.trigger for id_, placed in triggers.items()}, policies)
+
+
+def _read_policy(
+    loader: _Loader, file: str, text: str, found: tuple[str, Source] | None
+) -> tuple[str, Source] | None:
+    sources = loader.read(file, text)
+    if found is not None:
+        message = f"policies stand in {found[0]} already"
+        loader.errors.append(DefinitionError(file, 1, 1, message))
+    elif len(sources) > 1:
+        position = sources[1].position((), at_key=False)
+        message = "policies are one document"
+        loader.errors.append(DefinitionError(file, *position, message))
+    return found or ((file, sources[0]) if sources else None)
+
+
+def _unknown_file(file: str) -> str:
+    known = ["policy.yaml"]
+    if file.endswith(".yml"):
+        return f"a file name ends in .yaml{suggestion(file, [file[:-4] + '.yaml'])}"
+    if file.startswith("triggers/"):
+        return "a trigger stands in triggers/<name>.yaml or triggers/<name>.json"
+    return unknown(file, known, row="workspace", what="file")

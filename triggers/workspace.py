@@ -1,0 +1,142 @@
+"""A workspace: all definitions together, and what makes them fit each other.
+
+`load_documents` takes documents that are plain data already (the registry's); texts of files go
+through `loader.load_workspace`. Both give a `Workspace` or raise `DefinitionErrors` with them all.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from triggers.definition import DEFAULT_POLICY, Policy, TriggerDefinition
+from triggers.fields import check_id
+from triggers.model import problems_of
+from triggers.problems import Problem, suggestion
+
+TRIGGERS_MAX = 10_000
+POLICIES_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Definitions that fit each other: triggers by id, policies by name, `default` among them."""
+
+    triggers: dict[str, TriggerDefinition]
+    policies: dict[str, Policy]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DefinitionError:
+    """One error and its place: line and column from 1, or 0 where there is no text to point into.
+
+    `file` is a file name, or what else tells the document.
+    """
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+class DefinitionErrors(Exception):
+    """All errors of a workspace, sorted by place."""
+
+    def __init__(self, errors: Iterable[DefinitionError]) -> None:
+        self.errors = sorted(set(errors))
+        super().__init__("\n".join(str(error) for error in self.errors))
+
+
+def load_documents(
+    triggers: Iterable[Any],
+    policies: Mapping[str, Any] | None = None,
+    *,
+    zones: Collection[str] | None = None,
+) -> Workspace:
+    """A workspace from trigger documents and policy documents by name.
+
+    `zones`: the known time zones; without them only the shape of a name is checked. Raises
+    DefinitionErrors that name the trigger and the path in it.
+    """
+    errors: list[DefinitionError] = []
+    loaded_policies, problems = parse_policies(policies or {}, zones)
+    errors += [_without_place("policies", problem) for problem in problems]
+    loaded: dict[str, TriggerDefinition] = {}
+    for number, document in enumerate(triggers, start=1):
+        name = _name_of(document, number)
+        trigger, problems = parse_trigger(document)
+        if trigger is not None:
+            if trigger.id in loaded:
+                problems.append(Problem(("id",), f"the id '{trigger.id}' is taken"))
+            problems += policy_problems(trigger, loaded_policies)
+            loaded[trigger.id] = trigger
+        errors += [_without_place(name, problem) for problem in problems]
+    if len(loaded) > TRIGGERS_MAX:
+        errors.append(DefinitionError("triggers", 0, 0, too_many(len(loaded))))
+    if errors:
+        raise DefinitionErrors(errors)
+    return Workspace(loaded, loaded_policies)
+
+
+def parse_trigger(document: Any) -> tuple[TriggerDefinition | None, list[Problem]]:
+    """A trigger, or what is wrong with its document."""
+    try:
+        return TriggerDefinition.model_validate(document), []
+    except ValidationError as error:
+        return None, problems_of(error)
+
+
+def parse_policies(
+    document: Any, zones: Collection[str] | None = None
+) -> tuple[dict[str, Policy], list[Problem]]:
+    """Policies by name, with `default` always among them, and what is wrong with the others.
+
+    A faulty policy counts as known, so that its triggers are not blamed for it.
+    """
+    policies: dict[str, Policy] = {DEFAULT_POLICY: Policy()}
+    problems: list[Problem] = []
+    if not isinstance(document, Mapping):
+        return policies, [Problem((), "policies are a mapping from names to policies")]
+    if len(document) > POLICIES_MAX:
+        return policies, [Problem((), f"a workspace has at most {POLICIES_MAX} policies")]
+    for name, body in document.items():
+        try:
+            check_id(str(name))
+            policies[str(name)] = Policy.model_validate(body, context={"zones": zones})
+        except ValidationError as error:
+            policies[str(name)] = Policy()
+            problems += [
+                Problem((name, *found.location), found.message, found.at_key)
+                for found in problems_of(error)
+            ]
+        except ValueError as error:
+            problems.append(Problem((name,), str(error), at_key=True))
+    return policies, problems
+
+
+def policy_problems(trigger: TriggerDefinition, policies: Mapping[str, Policy]) -> list[Problem]:
+    """A trigger may only name a policy that exists."""
+    if trigger.policy in policies:
+        return []
+    hint = suggestion(trigger.policy, policies)
+    return [Problem(("policy",), f"unknown policy '{trigger.policy}'{hint}")]
+
+
+def too_many(count: int) -> str:
+    """What to say about `count` triggers."""
+    return f"a workspace has at most {TRIGGERS_MAX} triggers, this has {count}"
+
+
+def _name_of(document: Any, number: int) -> str:
+    name = document.get("id") if isinstance(document, Mapping) else None
+    return f"trigger '{name[:64]}'" if isinstance(name, str) else f"trigger {number}"
+
+
+def _without_place(name: str, problem: Problem) -> DefinitionError:
+    path = ".".join(str(step) for step in problem.location)
+    return DefinitionError(name, 0, 0, f"{path}: {problem.message}" if path else problem.message)
