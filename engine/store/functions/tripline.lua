@@ -1,0 +1,281 @@
+#!lua name=tripline_1
+
+-- The three things that must happen at once in one shard: a commit, a claim, a release.
+-- The version is part of every name, so that two releases can run next to each other.
+-- No clock, no randomness, no TTL: the same arguments always leave the same keys.
+-- Times and numbers are integers below 2^53, which a Lua number holds exactly. They are stored
+-- and returned as the strings that came in, because tostring() keeps 14 digits only.
+
+local RING_SPARE = 8
+local RING_MAX = 512
+local JOURNAL_MAX = 32
+
+-- Arguments per inner call, even so that pairs stay together. unpack() fails near 8,000.
+local CHUNK = 1000
+
+local function call_with(command, key, args, from, count)
+    local last = from + count - 1
+    while from <= last do
+        local to = math.min(from + CHUNK - 1, last)
+        if key then
+            redis.call(command, key, unpack(args, from, to))
+        else
+            redis.call(command, unpack(args, from, to))
+        end
+        from = to + 1
+    end
+end
+
+-- While Redis Cluster moves a slot, its old owner refuses every key that it does not hold, also
+-- in the middle of a function, and what was written before stays. A key that never exists finds
+-- that out before anything is written.
+local function slot_is_moving(tag)
+    local answer = redis.pcall('EXISTS', tag .. '?')
+    return type(answer) == 'table' and answer.err ~= nil
+end
+
+local function smallest_score(key)
+    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    return first[2] or '0'
+end
+
+-- Each writer takes the position of its count, which is followed by that many items, and returns
+-- the position after them.
+
+local function write_plain(command, key)
+    return function(args, at)
+        local count = tonumber(args[at])
+        call_with(command, key, args, at + 1, count)
+        return at + 1 + count
+    end
+end
+
+local function open_deliveries(args, at)
+    local last = at + tonumber(args[at])
+    for i = at + 1, last, 3 do
+        if redis.call('HSETNX', args[i], 'u', args[i + 1]) == 1 then
+            redis.call('HSET', args[i], 'e', args[i + 2])
+        end
+    end
+    return last + 1
+end
+
+local function cancel_deliveries(args, at)
+    local last = at + tonumber(args[at])
+    for i = at + 1, last, 2 do
+        local known = redis.call('HMGET', args[i], 'u', 'x')
+        local earlier = known[2] and tonumber(known[2]) <= tonumber(args[i + 1])
+        if known[1] and not earlier then
+            redis.call('HSET', args[i], 'x', args[i + 1])
+        end
+    end
+    return last + 1
+end
+
+local function write_journal(args, at)
+    local last = at + tonumber(args[at])
+    local i = at + 1
+    while i <= last do
+        local key, count = args[i], tonumber(args[i + 1])
+        call_with('RPUSH', key, args, i + 2, count)
+        redis.call('LTRIM', key, -JOURNAL_MAX, -1)
+        i = i + 2 + count
+    end
+    return last + 1
+end
+
+local function count_funnel(key)
+    return function(args, at)
+        local last = at + tonumber(args[at])
+        for i = at + 1, last, 2 do
+            redis.call('HINCRBY', key, args[i], args[i + 1])
+        end
+        return last + 1
+    end
+end
+
+local function trim_outbox(key, trim_to)
+    if trim_to < 0 then
+        return
+    end
+    local gone = {}
+    for _, seq in ipairs(redis.call('HKEYS', key)) do
+        if tonumber(seq) <= trim_to then
+            gone[#gone + 1] = seq
+        end
+    end
+    call_with('HDEL', key, gone, 1, #gone)
+end
+
+-- KEYS: the meta hash.
+-- ARGV: tag, commit id, expected offset and page, new offset and page, watermark, registry,
+--       partitions, withhold until, trim to, next seq, then counted lists in the order in which
+--       they are applied below. Everything is checked before the first write.
+local function commit(keys, args)
+    local meta, tag = keys[1], args[1]
+    if slot_is_moving(tag) then
+        return redis.error_reply('-TRYAGAIN the hash slot of this shard is being moved')
+    end
+    local stored = redis.call('HMGET', meta, 'o', 'p', 'c', 'n')
+    local offset, page = stored[1] or '-1', stored[2] or '0'
+    local timers, outbox = tag .. 't', tag .. 'x'
+    if offset == args[5] and page == args[6] then
+        local status = stored[3] == args[2] and 'OK' or 'DUP'
+        return {status, offset, page, smallest_score(timers)}
+    end
+    if offset ~= args[3] or page ~= args[4] then
+        return {'GAP', offset, page, smallest_score(timers)}
+    end
+
+    local next_seq = args[12]
+    if stored[4] and tonumber(stored[4]) > tonumber(next_seq) then
+        next_seq = stored[4]
+    end
+    redis.call('HSET', meta, 'o', args[5], 'p', args[6], 'c', args[2], 'w', args[7], 'r', args[8],
+        'k', args[9], 'h', args[10], 'n', next_seq)
+    local at = 13
+    at = write_plain('HSET', outbox)(args, at)
+    trim_outbox(outbox, tonumber(args[11]))
+    at = write_plain('HSET', meta)(args, at) -- forwarded
+    at = write_plain('MSET')(args, at) -- states
+    at = write_plain('ZADD', timers)(args, at)
+    at = write_plain('ZREM', timers)(args, at)
+    at = open_deliveries(args, at)
+    at = cancel_deliveries(args, at)
+    at = write_plain('HSET', tag .. 'w')(args, at) -- withheld
+    at = write_plain('HDEL', tag .. 'w')(args, at)
+    at = write_journal(args, at)
+    at = count_funnel(tag .. 'f')(args, at)
+    write_plain('DEL')(args, at) -- closed deliveries, deleted users
+    return {'OK', args[5], args[6], smallest_score(timers)}
+end
+
+-- A ring is {entries to keep, time, delivery, trigger, time, delivery, trigger, ...}, oldest first.
+local function read_ring(key)
+    local packed = redis.call('GET', key)
+    return packed and cmsgpack.unpack(packed) or {0}
+end
+
+-- When the cap allows the next one: the time its (max)th newest entry leaves the window, 0 for now.
+-- A claim made by a faster clock lies ahead, so a period of 0 has to be told from one not over.
+local function cap_free_at(ring, max, per, now)
+    if per <= 0 then
+        return 0
+    end
+    if max <= 0 then
+        return now + per
+    end
+    local times = {}
+    for i = 2, #ring, 3 do
+        if now - ring[i] < per then
+            times[#times + 1] = ring[i]
+        end
+    end
+    if #times < max then
+        return 0
+    end
+    table.sort(times)
+    return times[#times - max + 1] + per
+end
+
+local function refusal(ring, args, now, trigger)
+    local cooldown, spacing = tonumber(args[6]), tonumber(args[7])
+    local reason, free_at = nil, 0
+    local function refuse(code, at)
+        reason = reason or code
+        free_at = math.max(free_at, at)
+    end
+    for i = 2, #ring, 3 do
+        if cooldown > 0 and ring[i + 2] == trigger and now - ring[i] < cooldown then
+            refuse('COOLDOWN', ring[i] + cooldown)
+        end
+    end
+    for i = 2, #ring, 3 do
+        if spacing > 0 and now - ring[i] < spacing then
+            refuse('SPACING', ring[i] + spacing)
+        end
+    end
+    for i = 8, #args, 2 do
+        local at = cap_free_at(ring, tonumber(args[i]), tonumber(args[i + 1]), now)
+        if at > 0 then
+            refuse('FREQUENCY_CAP', at)
+        end
+    end
+    return reason, free_at
+end
+
+local function add_to_ring(key, ring, args, now, trigger)
+    local keep = math.max(ring[1], RING_SPARE)
+    for i = 8, #args, 2 do
+        keep = math.max(keep, tonumber(args[i]) + RING_SPARE)
+    end
+    keep = math.min(keep, RING_MAX)
+    local kept = {keep}
+    local first = math.max(2, #ring - 3 * (keep - 1) + 1)
+    for i = first, #ring do
+        kept[#kept + 1] = ring[i]
+    end
+    kept[#kept + 1] = now
+    kept[#kept + 1] = args[3]
+    kept[#kept + 1] = trigger
+    redis.call('SET', key, cmsgpack.pack(kept))
+end
+
+-- KEYS: the ledger entry, the user's ring.
+-- ARGV: now, lease, delivery, trigger, token, cooldown, spacing, then max and per of each cap.
+-- The token names this very question: asked again with it, the answer is SEND again.
+local function claim(keys, args)
+    local entry, now = keys[1], tonumber(args[1])
+    local stored = redis.call('HMGET', entry, 'u', 'e', 'x', 'c', 'l', 't')
+    if not stored[1] then
+        return {'GONE', 0, ''}
+    end
+    if stored[4] then
+        if stored[6] == args[5] then
+            return {'SEND', 0, ''}
+        end
+        local lease_ends = tonumber(stored[4]) + tonumber(stored[5])
+        if now < lease_ends then
+            return {'WAIT', lease_ends, ''}
+        end
+        return {'UNKNOWN', 0, ''}
+    end
+    if stored[3] and tonumber(stored[3]) <= now then
+        return {'CANCELLED', 0, ''}
+    end
+    if now > tonumber(stored[2]) then
+        return {'EXPIRED', 0, ''}
+    end
+    local ring = read_ring(keys[2])
+    local reason, free_at = refusal(ring, args, now, args[4])
+    if reason then
+        return {'REFUSED', free_at, reason}
+    end
+    add_to_ring(keys[2], ring, args, now, args[4])
+    redis.call('HSET', entry, 'c', args[1], 'l', args[2], 't', args[5])
+    return {'SEND', 0, ''}
+end
+
+-- KEYS: the ledger entry, the user's ring. ARGV: delivery.
+local function release(keys, args)
+    if redis.call('HDEL', keys[1], 'c', 'l', 't') == 0 then
+        return 0
+    end
+    local ring = read_ring(keys[2])
+    local kept = {ring[1]}
+    for i = 2, #ring, 3 do
+        if ring[i + 1] ~= args[1] then
+            kept[#kept + 1] = ring[i]
+            kept[#kept + 1] = ring[i + 1]
+            kept[#kept + 1] = ring[i + 2]
+        end
+    end
+    if #kept < #ring then
+        redis.call('SET', keys[2], cmsgpack.pack(kept))
+    end
+    return 1
+end
+
+redis.register_function('tripline_commit_1', commit)
+redis.register_function('tripline_claim_1', claim)
+redis.register_function('tripline_release_1', release)

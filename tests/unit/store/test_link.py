@@ -1,0 +1,63 @@
+"""Packing and urls."""
+
+import pytest
+from redis.asyncio.connection import Connection
+
+from engine.store.link import (
+    Address,
+    LinkSettings,
+    PackedConnection,
+    PackedSSLConnection,
+    pack,
+    read_url,
+)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("PING",),
+        ("FUNCTION LIST", "WITHCODE"),
+        (b"CONFIG SET", b"maxmemory", 1),
+        ("SET", "key", b"\x00\r\n$-1\r\n\xff"),
+        ("SET", "ключ 🛒", memoryview(b"value")),
+        ("ZADD", "t", 2**53, -1, 0.1, 1e300),
+        ("SET", "", ""),
+        ("SET", "big", b"x" * 100_000),
+        ("MSET", *("k", "v") * 5_000),
+    ],
+)
+def test_a_command_is_packed_as_redis_py_packs_it(words: tuple[object, ...]) -> None:
+    theirs = b"".join(bytes(part) for part in Connection().pack_command(*words))  # type: ignore[arg-type]
+    assert pack(words) == theirs
+
+
+@pytest.mark.parametrize("kind", [PackedConnection, PackedSSLConnection])
+def test_connections_pack_with_hiredis(kind: type[PackedConnection | PackedSSLConnection]) -> None:
+    assert kind().pack_command("CLIENT SETNAME", "me") == [pack(("CLIENT SETNAME", "me"))]
+
+
+def test_what_is_not_a_redis_value_is_refused() -> None:
+    with pytest.raises(TypeError):
+        pack(("SET", "key", None))
+
+
+def test_a_url_is_taken_apart() -> None:
+    address, settings = read_url(
+        "rediss://user:p%40ss@cache.example:7000/3?socket_keepalive=yes", LinkSettings(1.5, 4)
+    )
+    assert address == Address("cache.example", 7000)
+    assert (settings.timeout_s, settings.connections_max, settings.tls) == (1.5, 4, True)
+    options = dict(settings.url_options)
+    assert (options["username"], options["password"], options["db"]) == ("user", "p@ss", 3)
+
+
+def test_a_plain_url_is_not_tls_and_has_the_usual_port() -> None:
+    address, settings = read_url("redis://cache.example", LinkSettings())
+    assert (address, settings.tls) == (Address("cache.example", 6379), False)
+
+
+@pytest.mark.parametrize("url", ["unix:///run/redis.sock", "http://cache.example", "cache.example"])
+def test_another_kind_of_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="redis://"):
+        read_url(url, LinkSettings())
