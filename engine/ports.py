@@ -162,7 +162,10 @@ class GateAnswer(StrEnum):
 
 
 class Claim(NamedTuple):
-    """One question to the gate. `now_ms` is sending time, `lease_ms` outlives the request."""
+    """One question to the gate. `now_ms` is sending time, `lease_ms` outlives the request.
+
+    `counted`: a marketing message, which enters the user's ring of claim times.
+    """
 
     shard: int
     delivery_id: str
@@ -171,6 +174,7 @@ class Claim(NamedTuple):
     now_ms: int
     lease_ms: int
     limits: Limits
+    counted: bool = True
 
 
 class Verdict(NamedTuple):
@@ -187,7 +191,7 @@ class Gate(Protocol):
     async def claim(self, claims: Sequence[Claim]) -> list[Verdict]:
         """Decide each claim atomically, in order, in one round trip.
 
-        A claim that is answered SEND enters the user's ring of claim times. Where a replica's
+        A counted claim that is answered SEND enters the user's ring of claim times. Where a replica's
         acknowledgement is asked for and missing, the answer is WAIT and the claim is undone.
         """
 

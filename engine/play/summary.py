@@ -23,7 +23,7 @@ class Summary:
         return {
             "events": self.played.events,
             "candidates": seen.candidates,
-            "sent": seen.arrived,
+            "sent": len(seen.sent),
             "suppressed": dict(sorted(seen.suppressed.items())),
             "p50_ms": None if self.log_clock else percentile(seen.latencies_ms, 0.50),
             "p99_ms": None if self.log_clock else percentile(seen.latencies_ms, 0.99),
@@ -40,8 +40,8 @@ class Summary:
             f"{seen.candidates:,} candidates: {seen.admitted:,} admitted,"
             f" {seen.suppressed.total():,} suppressed ({why or 'none'});"
             f" {seen.cancelled:,} instances cancelled in time",
-            f"{seen.arrived:,} pushes arrived, {seen.repeated:,} twice;"
-            f" {seen.dead_letters:,} dead letters",
+            f"{len(seen.sent):,} deliveries accepted ({seen.arrived:,} pushes, some users have two"
+            f" devices), {seen.repeated:,} pushes twice; {seen.dead_letters:,} dead letters",
         ]
         if not self.log_clock:
             lines.append(

@@ -47,6 +47,7 @@ class Seen:
     cancelled: int = 0
     dead_letters: int = 0
     arrived: int = 0
+    sent: set[str] = field(default_factory=set)
     repeated: int = 0
     latencies_ms: list[float] = field(default_factory=list)
     recent: deque[Arrived] = field(default_factory=lambda: deque(maxlen=RECENT_MAX))
@@ -72,7 +73,7 @@ class Watcher:
         self._sequences: set[bytes] = set()
         self._waiting: dict[str, tuple[str, str, int]] = {}
         self._unmatched: list[dict[str, Any]] = []
-        self._accepted: set[str] = set()
+        self._accepted: set[tuple[str, str]] = set()
         self._level = False
         self.seen = Seen()
 
@@ -150,12 +151,15 @@ class Watcher:
         if found is None:
             return False
         user, trigger, appended_at_ms = found
-        if entry["delivery_id"] in self._accepted:
+        # A user with two devices gets the same delivery on both.
+        arrival = (entry["delivery_id"], entry["token"])
+        if arrival in self._accepted:
             self.seen.repeated += 1
             return True
-        self._accepted.add(entry["delivery_id"])
+        self._accepted.add(arrival)
         latency_ms = entry["at_ms"] + self._delay_ms - appended_at_ms
         self.seen.arrived += 1
+        self.seen.sent.add(entry["delivery_id"])
         self.seen.latencies_ms.append(latency_ms)
         self.seen.recent.append(
             Arrived(user, trigger, str(entry["title"]), entry["provider"], latency_ms)

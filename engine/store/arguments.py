@@ -60,6 +60,7 @@ def claim_command(claim: Claim, tag: str, token: str) -> Command:
         claim.delivery_id,
         claim.trigger,
         token,
+        int(claim.counted),
         claim.limits.cooldown_ms,
         claim.limits.spacing_ms,
     ]

@@ -165,8 +165,9 @@ class MemoryStore:
         refusal = ring.refusal(claim)
         if refusal is not None:
             return refusal
-        held.rings[claim.user] = ring
-        ring.add(claim)
+        if claim.counted:
+            held.rings[claim.user] = ring
+            ring.add(claim)
         entry.claimed_ms, entry.lease_ms = claim.now_ms, claim.lease_ms
         return Verdict(GateAnswer.SEND)
 

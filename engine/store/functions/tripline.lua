@@ -179,7 +179,7 @@ local function cap_free_at(ring, max, per, now)
 end
 
 local function refusal(ring, args, now, trigger)
-    local cooldown, spacing = tonumber(args[6]), tonumber(args[7])
+    local cooldown, spacing = tonumber(args[7]), tonumber(args[8])
     local reason, free_at = nil, 0
     local function refuse(code, at)
         reason = reason or code
@@ -195,7 +195,7 @@ local function refusal(ring, args, now, trigger)
             refuse('SPACING', ring[i] + spacing)
         end
     end
-    for i = 8, #args, 2 do
+    for i = 9, #args, 2 do
         local at = cap_free_at(ring, tonumber(args[i]), tonumber(args[i + 1]), now)
         if at > 0 then
             refuse('FREQUENCY_CAP', at)
@@ -206,7 +206,7 @@ end
 
 local function add_to_ring(key, ring, args, now, trigger)
     local keep = math.max(ring[1], RING_SPARE)
-    for i = 8, #args, 2 do
+    for i = 9, #args, 2 do
         keep = math.max(keep, tonumber(args[i]) + RING_SPARE)
     end
     keep = math.min(keep, RING_MAX)
@@ -222,7 +222,8 @@ local function add_to_ring(key, ring, args, now, trigger)
 end
 
 -- KEYS: the ledger entry, the user's ring.
--- ARGV: now, lease, delivery, trigger, token, cooldown, spacing, then max and per of each cap.
+-- ARGV: now, lease, delivery, trigger, token, counted, cooldown, spacing, then max and per of each
+-- cap. A claim that is not counted (transactional) stays out of the ring.
 -- The token names this very question: asked again with it, the answer is SEND again.
 local function claim(keys, args)
     local entry, now = keys[1], tonumber(args[1])
@@ -251,7 +252,9 @@ local function claim(keys, args)
     if reason then
         return {'REFUSED', free_at, reason}
     end
-    add_to_ring(keys[2], ring, args, now, args[4])
+    if args[6] == '1' then
+        add_to_ring(keys[2], ring, args, now, args[4])
+    end
     redis.call('HSET', entry, 'c', args[1], 'l', args[2], 't', args[5])
     return {'SEND', 0, ''}
 end

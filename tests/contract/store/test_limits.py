@@ -35,6 +35,15 @@ async def test_spacing_blocks_every_trigger_until_the_period_has_passed(shard: S
     assert await shard.claim("d-idle", 150, limits=limits, trigger="idle") == SEND
 
 
+async def test_a_transactional_claim_blocks_no_marketing_and_is_blocked_by_none(
+    shard: Shard,
+) -> None:
+    limits = Limits(spacing_ms=50)
+    assert await shard.sent("d0", 100, counted=False) == SEND
+    assert await shard.sent("d1", 100, limits=limits) == SEND
+    assert await shard.sent("d2", 101, counted=False) == SEND
+
+
 async def test_a_cap_blocks_while_the_window_holds_its_maximum(shard: Shard) -> None:
     limits = Limits(caps=[(2, 100)])
     assert await shard.sent("d0", 100, limits=limits) == SEND
