@@ -52,11 +52,11 @@ up: setup-run ## Start everything on this machine and stay in front; Ctrl-C or m
 
 down: ## Stop what make up started, and nothing else
 	@if [[ -x $(BIN)/tripline ]]; then $(BIN)/tripline down; fi
-	@if [[ -f .state/services.env ]]; then docker compose -f deploy/compose.yaml stop kafka redis; fi
+	@if [[ -f .state/services.env ]]; then docker compose -f deploy/local.compose.yaml stop kafka redis; fi
 
 clean: ## Stop what runs from this checkout, then remove .state and every cache (not .venv)
 	@if [[ -d .state && -x $(BIN)/python ]]; then \
 		find .state -name stack.json -printf '%h\0' | xargs -0 -r $(BIN)/python -m engine.local.stack; fi
-	@if [[ -f .state/services.env ]]; then docker compose -f deploy/compose.yaml down; fi
+	@if [[ -f .state/services.env ]]; then docker compose -f deploy/local.compose.yaml down; fi
 	rm -rf .state .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 -r rm -rf

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count, islice
 from typing import Any
 
 import msgspec
@@ -41,13 +42,10 @@ class Record:
 
 
 def user_of(shard: int, number: int = 0) -> str:
-    """A user who lives in the shard."""
-    names = (f"user-{n}" for n in range(100_000))
-    return [name for name, _ in zip(_living(names, shard), range(number + 1), strict=False)][number]
-
-
-def _living(names: Any, shard: int) -> Any:
-    return (name for name in names if partition_of(name, PARTITIONS) == shard)
+    """The `number`-th user who lives in the shard."""
+    names = (f"user-{n}" for n in count())
+    living = (name for name in names if partition_of(name, PARTITIONS) == shard)
+    return next(islice(living, number, None))
 
 
 def iso(ms: int) -> str:
