@@ -191,8 +191,8 @@ class Gate(Protocol):
     async def claim(self, claims: Sequence[Claim]) -> list[Verdict]:
         """Decide each claim atomically, in order, in one round trip.
 
-        A counted claim that is answered SEND enters the user's ring of claim times. Where a replica's
-        acknowledgement is asked for and missing, the answer is WAIT and the claim is undone.
+        A counted claim that is answered SEND enters the user's ring of claim times. Where a
+        replica's acknowledgement is asked for and missing, the answer is WAIT, the claim undone.
         """
 
     async def release(self, claims: Iterable[Claim]) -> None:

@@ -12,7 +12,7 @@ T = TypeVar("T")
 async def eventually(
     probe: Callable[[], T | Awaitable[T]], *, within_s: float = 10.0, every_s: float = 0.02
 ) -> T:
-    """Call `probe` until it returns something truthy; raise with its last answer at the deadline."""
+    """Call `probe` until it returns something truthy; raise its last answer at the deadline."""
     deadline_s = time.monotonic() + within_s
     while True:
         answer = probe()

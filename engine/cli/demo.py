@@ -52,11 +52,13 @@ def _run(
 ) -> None:
     from engine.files import FileRefused, load_mapping
     from engine.local.errors import ChildError, MissingProgramError
+    from engine.logs import setup_command_logs
     from engine.play.demo import DemoFailed, DemoOptions, demonstrate
     from engine.play.view import View
     from engine.registry.folder import NotAWorkspaceError, load_folder
     from triggers.workspace import DefinitionErrors
 
+    setup_command_logs()
     try:
         options = DemoOptions(
             directory,

@@ -13,9 +13,11 @@ DEMO = Path("examples/demo")
 def up(folder: FolderArgument = DEMO) -> None:
     """Start Kafka, Redis, stand-in providers, a worker and a delivery worker; apply FOLDER."""
     from engine.local.errors import ChildError, MissingProgramError
+    from engine.logs import setup_command_logs
     from engine.registry.folder import NotAWorkspaceError, load_folder
     from triggers.workspace import DefinitionErrors
 
+    setup_command_logs()
     try:
         asyncio.run(_serve(load_folder(folder)))
     except DefinitionErrors as error:

@@ -21,18 +21,19 @@ async def _main(settings: Settings, health: Health, stop: asyncio.Event) -> None
     from engine.store.redis import RedisStore
     from engine.stream.worker import Worker
     from engine.tasks import spawn
-    from engine.topics import ensure_topics
+    from engine.topics import wait_for_topics
 
     store = RedisStore(
         settings.redis_url,
         settings.key_prefix,
         replicas=settings.redis_replicas,
+        replica_wait_ms=settings.redis_ack_ms,
         timeout_s=settings.redis_timeout_s,
     )
     try:
         await store.wait_ready()
         health.set("redis", True)
-        await ensure_topics(settings)
+        await wait_for_topics(settings, health)
         running = Worker(settings, store, health)
 
         async def obey() -> None:

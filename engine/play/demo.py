@@ -146,9 +146,7 @@ def _compare(options: DemoOptions, watcher: Watcher) -> tuple[int, int]:
     registered = [RegisteredTrigger(t, 1, t.state, 0) for t in folder.triggers.values()]
     program = compile_program(1, registered, override_policies(folder.policies, []))
     run = Backtest(program, made.append)
-    source = read_events(
-        options.events, options.mapping, problems=Problems(), sort=options.sort
-    )
+    source = read_events(options.events, options.mapping, problems=Problems(), sort=options.sort)
     run.feed((found.a_ms, found.event) for found in source)
     expected = {tuple(decision_row(made_).values()) for made_ in sorted(made, key=decision_order)}
     found_rows = {tuple(row.values()) for row in watcher.seen.rows}

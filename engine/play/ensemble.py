@@ -107,11 +107,12 @@ class Ensemble:
     def _environment(self, kafka_servers: str, redis_url: str) -> dict[str, str]:
         material, ports = self._material, self._ports
         outer = _outer_settings(os.environ)
+        secret = outer.get("TRIPLINE_LOG_SECRET") or _secret(self.options.directory)
         return {
             **outer,
             "TRIPLINE_KAFKA_SERVERS": kafka_servers,
             "TRIPLINE_REDIS_URL": redis_url,
-            "TRIPLINE_LOG_SECRET": outer.get("TRIPLINE_LOG_SECRET") or _secret(self.options.directory),
+            "TRIPLINE_LOG_SECRET": secret,
             "TRIPLINE_PARTITIONS": str(PARTITIONS),
             "TRIPLINE_CLOCK": self.options.clock,
             "TRIPLINE_LOG_FORMAT": "json",

@@ -165,5 +165,3 @@ class Watcher:
             Arrived(user, trigger, str(entry["title"]), entry["provider"], latency_ms)
         )
         return True
-
-

@@ -142,9 +142,7 @@ class ShardActor:
         shard = Shard(self.tp.partition, around.store, around.programs, outlet, around.settings)
         pending = await shard.open()
         acked = pending[0][0] - 1 if pending else shard.next_seq - 1
-        publisher = Publisher(
-            around.producer, self.tp.partition, around.outbox_entries_max, acked
-        )
+        publisher = Publisher(around.producer, self.tp.partition, around.outbox_entries_max, acked)
         self._shard, self._publisher = shard, publisher
         return pending
 
@@ -211,6 +209,7 @@ class ShardActor:
                 f"shard {self.tp.partition}: record {expected} not seen within {STUCK_S:g} s"
             )
         observed.sought("gap")
+        observed.skipped(len(batch.records), "gap")
         await self._around.seek(self.tp, expected)
         return False
 
@@ -245,4 +244,3 @@ class _Outlet:
 
     async def put(self, seq: int, messages: Sequence[OutMessage]) -> None:
         await self._actor._publisher.put(seq, messages)
-

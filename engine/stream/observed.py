@@ -110,6 +110,25 @@ def lag(shard: int, records: int) -> None:
     metrics.LAG.labels(shard=shard).set(max(0, records))
 
 
+def given_up(shard: int) -> None:
+    """A shard went to another process: its gauges would lie."""
+    for gauge in (metrics.LAG, metrics.OUTBOX, metrics.WITHHELD):
+        gauge.labels(shard=shard)
+        gauge.remove(shard=shard)
+
+
+@contextmanager
+def registry_wait() -> Iterator[None]:
+    """Times how long a shard waits for the definitions its log activates."""
+    with metrics.REGISTRY_WAIT.time():
+        yield
+
+
+def registry_held(number: int) -> None:
+    """The newest version this process holds."""
+    metrics.REGISTRY_VERSION.set(number)
+
+
 def ticked() -> None:
     """A tick was appended."""
     metrics.TICKS.inc()

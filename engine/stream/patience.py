@@ -44,9 +44,7 @@ async def patiently(
 class PatientStore:
     """`ShardStore` whose calls never raise `StoreUnavailable`."""
 
-    def __init__(
-        self, store: ShardStore, waiting: Callable[[bool], None] | None = None
-    ) -> None:
+    def __init__(self, store: ShardStore, waiting: Callable[[bool], None] | None = None) -> None:
         self._store = store
         self._waiting = waiting
 

@@ -2,8 +2,8 @@
 
 `apply` takes records in log order, `drain_due` fires timers. Both go the same way: load the
 states, let the core decide, commit everything at once with the position as the fence, hand the
-outbox to the publisher. The shard knows nothing of Kafka or Faust: the crash tests and `replay` run it over a log
-with a memory store and compare.
+outbox to the publisher. The shard knows nothing of Kafka or Faust: the crash tests run it over a
+log with a memory store and compare.
 """
 
 from collections.abc import Iterable, Sequence
@@ -315,9 +315,7 @@ class Shard:
         """Move a record to the partition its user lives in; moved twice it is a dead letter."""
         if is_forwarded(record):
             detail = f"forwarded to partition {self.number}, but it belongs to {home}"
-            return self._dead_letter(
-                record, a, BadRecord(DeadLetterReason.WRONG_PARTITION, detail)
-            )
+            return self._dead_letter(record, a, BadRecord(DeadLetterReason.WRONG_PARTITION, detail))
         observed.forwarded()
         secret, key, value = self._settings.secret, record.key, record.value
         origin = (ORIGIN_HEADER, f"{self.number}:{record.offset}".encode())

@@ -1,8 +1,8 @@
 """The worker: composes the user stage and keeps it going until it is told to stop.
 
 Kafka's consumer group moves partitions between workers; each assigned partition gets a
-`ShardActor`. Two small loops stand beside: ticks make due timers fire in a quiet log, and offsets are told to
-Kafka for its lag dashboards.
+`ShardActor`. Two small loops stand beside: ticks make due timers fire in a quiet log, and offsets
+are told to Kafka for its lag dashboards.
 """
 
 import asyncio
@@ -53,7 +53,8 @@ class ReaderPrograms:
 
     async def program(self, number: int) -> Program:
         if number:
-            await self._reader.read_up_to(number, REGISTRY_S)
+            with observed.registry_wait():
+                await self._reader.read_up_to(number, REGISTRY_S)
         return self._reader.program(number)
 
 
@@ -217,6 +218,8 @@ class Worker:
         actors, self._actors = self._actors, {}
         await asyncio.gather(*(actor.stop(REVOKE_S) for actor in actors.values()))
         observed.owned(0)
+        for shard in actors:
+            observed.given_up(shard)
 
     async def _head(self, tp: TP) -> int:
         return (await self._offsets_of("end_offsets", {tp}))[tp]
@@ -251,15 +254,14 @@ class Worker:
 
     async def _tick(self, shard: int) -> None:
         headers = sealed_headers(self._secret, Kind.TICK, shard, None, b"")
-        await self._producer.send(
-            self._topics.events, value=b"", partition=shard, headers=headers
-        )
+        await self._producer.send(self._topics.events, value=b"", partition=shard, headers=headers)
         observed.ticked()
 
     async def _offsets_loop(self) -> None:
         while True:
             await asyncio.sleep(OFFSETS_EVERY_S)
             await self._commit_offsets()
+            observed.registry_held(self._reader.history.latest)
             for shard, actor in self._actors.items():
                 observed.outbox(shard, actor.outbox_depth)
                 end = self._app.consumer.highwater(TP(self._topics.events, shard))
