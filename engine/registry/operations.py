@@ -43,6 +43,11 @@ class Signature:
     message: str = ""
 
 
+#: In a log that keeps its records' own time an activation must not move that time: every shard takes
+#: the later of this and its watermark. Idle triggers count from here, not from the present.
+LOG_CLOCK_MS = 1
+
+
 class WritableRegistry:
     """A registry that may be changed, read to its end when it was opened; see `open_to_write`.
 
@@ -58,12 +63,15 @@ class WritableRegistry:
         timeout_s: float,
         producer: AIOKafkaProducer,
         secret: bytes,
+        *,
+        log_clock: bool = False,
     ) -> None:
         self.reader = reader
         self._topics = topics
         self._timeout_s = timeout_s
         self._producer = producer
         self._secret = secret
+        self._log_clock = log_clock
 
     def plan(
         self,
@@ -73,7 +81,9 @@ class WritableRegistry:
         prune: bool = False,
     ) -> Plan:
         """What applying these definitions would change; see `plan_apply`."""
-        return plan_apply(self.reader.history, triggers, policies, prune=prune, now_ms=now_ms())
+        registered_ms = LOG_CLOCK_MS if self._log_clock else now_ms()
+        history = self.reader.history
+        return plan_apply(history, triggers, policies, prune=prune, now_ms=registered_ms)
 
     async def pause(self, trigger_id: str, signature: Signature) -> Applied:
         """Raises NotRegisteredError, WrongStateError, ConflictError."""
@@ -117,7 +127,13 @@ class WritableRegistry:
     async def activate(self, number: int) -> int:
         """Tell every shard; how many there are."""
         async with asyncio.timeout(self._timeout_s):
-            return await activate(self._producer, self._topics.events, self._secret, number)
+            return await activate(
+                self._producer,
+                self._topics.events,
+                self._secret,
+                number,
+                LOG_CLOCK_MS if self._log_clock else None,
+            )
 
 
 @asynccontextmanager
@@ -145,7 +161,9 @@ async def open_to_write(settings: Settings, timeout_s: float) -> AsyncIterator[W
             raise TopicMissingError(f"there is no topic {topics.events}")
         producer = await connect(lambda: _make_producer(settings), timeout_s)
         try:
-            yield WritableRegistry(reader, topics, timeout_s, producer, secret)
+            yield WritableRegistry(
+                reader, topics, timeout_s, producer, secret, log_clock=settings.clock == "log"
+            )
         finally:
             await close(producer)
 
