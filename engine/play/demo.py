@@ -92,11 +92,12 @@ async def _run(
         settled = Settled(settings, store, horizon_ms)
         await _until_rest(ensemble, playing, settled, watcher, played, view, interrupted)
         seconds = clock.monotonic_s() - played.started_s
+        outcomes = {} if interrupted.is_set() else await ensemble.outcomes()
         equal = None
         if options.history and not interrupted.is_set():
             view.say("comparing with a backtest of the same events")
             equal = await asyncio.to_thread(_compare, options, watcher)
-        return Summary(played, watcher.seen, seconds, options.history, equal)
+        return Summary(played, watcher.seen, seconds, options.history, equal, outcomes)
     finally:
         if watching is not None:
             watching.cancel()

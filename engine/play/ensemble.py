@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
 from engine.local.ports import free_port
 from engine.local.process import Child
 from engine.local.stack import LocalStack
@@ -84,6 +87,18 @@ class Ensemble:
             if not child.alive:
                 return f"{name} ended with {child.returncode}:\n{child.log_tail(15)}"
         return None
+
+    async def outcomes(self) -> dict[str, int]:
+        """How deliveries ended, by reason, as the delivery worker counts them."""
+        url = f"http://127.0.0.1:{self._ports['deliver']}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            text = await answer.text()
+        counts: dict[str, int] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == "tripline_deliveries_total" and sample.value:
+                    counts[sample.labels["reason"]] = int(sample.value)
+        return counts
 
     async def stop(self) -> None:
         """Stop what was started, in the order that loses nothing."""

@@ -1,6 +1,7 @@
 """What a run came to: for people, and as the one JSON line scripts rely on."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.play.player import Played
@@ -16,6 +17,7 @@ class Summary:
     seconds: float
     log_clock: bool
     equal: tuple[int, int] | None = None
+    outcomes: Mapping[str, int] = field(default_factory=dict)
 
     def fields(self) -> dict[str, Any]:
         """The JSON line. Latencies are null with the log clock: its times are the past's."""
@@ -34,14 +36,16 @@ class Summary:
         seen, fields = self.seen, self.fields()
         rate = self.played.events / self.seconds if self.seconds else 0.0
         why = ", ".join(f"{reason} {count:,}" for reason, count in seen.suppressed.most_common())
+        ended = ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.outcomes.items()))
         lines = [
             f"{self.played.events:,} events of {len(self.played.users):,} users"
             f" in {self.seconds:.1f} s ({rate:,.0f} events/s)",
             f"{seen.candidates:,} candidates: {seen.admitted:,} admitted,"
             f" {seen.suppressed.total():,} suppressed ({why or 'none'});"
             f" {seen.cancelled:,} instances cancelled in time",
-            f"{len(seen.sent):,} deliveries accepted ({seen.arrived:,} pushes, some users have two"
-            f" devices), {seen.repeated:,} pushes twice; {seen.dead_letters:,} dead letters",
+            f"deliveries ended: {ended or 'none'}",
+            f"{seen.arrived:,} pushes on phones (some users have two), {seen.repeated:,} of them"
+            f" twice; {seen.dead_letters:,} dead letters",
         ]
         if not self.log_clock:
             lines.append(
