@@ -1,0 +1,125 @@
+"""What is said."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.delivery.render import Rendered, Renderer, fill
+from schemas.deliveries import Delivery, DeviceRef
+from triggers.definition import TriggerDefinition
+from triggers.texts import RenderError, compile_text, scope_of
+
+NAME = "{{ start.properties.name }}"
+
+
+def delivery(**changes: Any) -> Delivery:
+    fields: dict[str, Any] = {
+        "delivery_id": "d" * 32,
+        "user": "ann",
+        "trigger": "cart",
+        "revision": 1,
+        "activation": "a",
+        "shard": 0,
+        "registry": 1,
+        "decided_at_ms": 1,
+        "expires_at_ms": 2,
+        "appended_at_ms": 0,
+        "marketing": True,
+        "devices": [DeviceRef("t", "android")],
+    }
+    return Delivery(**(fields | changes))
+
+
+def renderer(**message: Any) -> Renderer:
+    push = {"title": {"en": "Hello", "ru": "Привет"}, "body": f"{NAME} waits"} | message
+    definition = TriggerDefinition.model_validate(
+        {"id": "cart", "when": {"event": "X"}, "message": {"link": "app://cart", "push": push}}
+    )
+    return Renderer(lambda trigger, revision: definition if revision == 1 else None)
+
+
+def rendered(**changes: Any) -> Rendered:
+    values = {"start": {"properties.name": "A coat"}, "event": {"context.locale": "ru-KZ"}}
+    return renderer().render(delivery(**({"fields": values} | changes)))
+
+
+def test_texts_are_filled_in_the_users_language() -> None:
+    message = rendered()
+    assert (message.title, message.body, message.link) == ("Привет", "A coat waits", "app://cart")
+
+
+def test_a_language_that_is_not_written_gets_the_first_one() -> None:
+    values = {"start": {"properties.name": "A coat"}, "event": {"context.locale": "fr"}}
+    assert rendered(fields=values).title == "Hello"
+
+
+def test_a_missing_value_is_an_error_not_an_empty_text() -> None:
+    with pytest.raises(RenderError):
+        rendered(fields={})
+
+
+def test_a_revision_that_is_not_registered_is_an_error() -> None:
+    with pytest.raises(RenderError, match="revision 2"):
+        rendered(revision=2)
+
+
+def test_marketing_collapses_by_trigger_and_transactional_replaces_only_itself() -> None:
+    assert rendered().collapse_key == "cart"
+    assert rendered(marketing=False).collapse_key == "d" * 32
+
+
+def test_only_the_low_lane_is_not_urgent() -> None:
+    lanes = ("critical", "high", "normal", "low")
+    assert [rendered(lane=lane).urgent for lane in lanes] == [True, True, True, False]
+
+
+def test_a_push_carries_the_device_the_expiry_and_the_trigger() -> None:
+    push = rendered().to("d" * 32, "token", 99)
+    assert (push.delivery_id, push.token, push.expires_at_ms) == ("d" * 32, "token", 99)
+    assert push.data == {"trigger": "cart"}
+
+
+SOURCES = (
+    "",
+    "plain",
+    f"{NAME}",
+    f"a {NAME} b {{{{start.properties.size}}}}, {{{{ event.properties.first }}}}!",
+    f"{{{{- start.properties.name -}}}} {NAME}",
+    "{{ start.properties.name | upcase }}",
+    "{% if start.properties.name %}x{% endif %}{{ start.properties.name }}",
+    "{{ start.properties['name'] }} }} { {",
+    "{{ trigger.id }} {{ start.properties.name }}",
+    "{{ start.properties.a.last }} {{ start.properties.a.b }}",
+)
+
+
+@given(
+    source=st.sampled_from(SOURCES),
+    values=st.dictionaries(
+        st.sampled_from(
+            [f"properties.{n}" for n in ("name", "size", "first", "last", "a.last", "a.b")]
+        ),
+        st.one_of(st.text(max_size=20), st.integers(), st.booleans(), st.none(), st.floats()),
+    ),
+)
+def test_filling_in_directly_gives_what_liquid_gives(
+    source: str, values: dict[str, object]
+) -> None:
+    sent = delivery(fields={"start": values, "event": values})
+    expected = _outcome(lambda: compile_text(source).render(scope_of(sent.fields, sent.trigger)))
+    assert _outcome(lambda: fill(source, sent)) == expected
+
+
+def test_a_long_text_meets_liquids_limit() -> None:
+    sent = delivery(fields={"start": {"properties.name": "x" * 5_000}})
+    with pytest.raises(RenderError):
+        fill(NAME, sent)
+
+
+def _outcome(render: Any) -> str | None:
+    try:
+        return str(render())
+    except RenderError:
+        return None
