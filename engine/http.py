@@ -69,6 +69,10 @@ class Health:
         self._conditions = {name: Condition(False, "starting") for name in expected}
         self._stuck = stuck
 
+    def watch(self, stuck: Callable[[], str | None]) -> None:
+        """Let /livez ask `stuck` from now on."""
+        self._stuck = stuck
+
     def set(self, name: str, ok: bool, detail: str = "") -> None:
         """State a condition; a change is logged."""
         before = self._conditions.get(name)

@@ -54,7 +54,8 @@ class LedgerEntry(NamedTuple):
 class Commit:
     """Everything one commit changes, all or nothing.
 
-    `states`: user -> encoded state; None deletes the user's state, journal and gate ring.
+    `states`: user -> encoded state; None deletes it. `forgotten`: users whose journal and gate ring
+    go, before the lines of `journal` are added.
     `due`: user -> score in the timer index, 0 removes. `outbox`: the entry stored under `seq`, or
     None. `trim_to`: entries with a number <= this are dropped, -1 for none. `withheld` keeps
     delivery records back, `unwithheld` drops them (their outcome is in the log, or they were
@@ -78,6 +79,7 @@ class Commit:
     closed: list[str] = field(default_factory=list)
     withheld: dict[str, bytes] = field(default_factory=dict)
     unwithheld: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
     journal: dict[str, list[bytes]] = field(default_factory=dict)
     funnel: dict[str, int] = field(default_factory=dict)
     forwarded: dict[int, int] = field(default_factory=dict)

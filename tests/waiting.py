@@ -4,19 +4,27 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def eventually(
-    probe: Callable[[], T | Awaitable[T]], *, within_s: float = 10.0, every_s: float = 0.02
-) -> T:
+    probe: Callable[[], Awaitable[T]], *, within_s: float = ..., every_s: float = ...
+) -> T: ...
+@overload
+async def eventually(
+    probe: Callable[[], T], *, within_s: float = ..., every_s: float = ...
+) -> T: ...
+async def eventually(
+    probe: Callable[[], Any], *, within_s: float = 10.0, every_s: float = 0.02
+) -> Any:
     """Call `probe` until it returns something truthy; raise its last answer at the deadline."""
     deadline_s = time.monotonic() + within_s
     while True:
         answer = probe()
-        value: T = await answer if isawaitable(answer) else answer  # type: ignore[assignment]
+        value = await answer if isawaitable(answer) else answer
         if value:
             return value
         if time.monotonic() > deadline_s:

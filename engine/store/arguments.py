@@ -98,7 +98,7 @@ def _add_states(words: list[Argument], removed: list[Argument], commit: Commit, 
     written: list[Argument] = []
     for user, state in commit.states.items():
         if state is None:
-            removed += (key + user, f"{tag}j:{user}", f"{tag}g:{user}")
+            removed.append(key + user)
         else:
             written.append(key + user)
             written.append(state)
@@ -124,6 +124,7 @@ def _add_ledger(words: list[Argument], commit: Commit, tag: str) -> None:
 
 
 def _add_journal(words: list[Argument], commit: Commit, tag: str) -> None:
+    _add(words, _flat((f"{tag}j:{user}", f"{tag}g:{user}") for user in commit.forgotten))
     journal: list[Argument] = []
     for user, entries in commit.journal.items():
         if entries:

@@ -196,6 +196,9 @@ def _apply_users(held: _Shard, commit: Commit) -> None:
             held.timers[user] = score
         else:
             held.timers.pop(user, None)
+    for user in commit.forgotten:
+        held.journal.pop(user, None)
+        held.rings.pop(user, None)
     for user, entries in commit.journal.items():
         kept = [*held.journal.get(user, []), *entries][-JOURNAL_MAX:]
         if kept:
@@ -223,8 +226,6 @@ def _remove(held: _Shard, commit: Commit) -> None:
     for user, state in commit.states.items():
         if state is None:
             held.states.pop(user, None)
-            held.journal.pop(user, None)
-            held.rings.pop(user, None)
 
 
 def _dump(held: _Shard) -> dict[str, Any]:

@@ -6,12 +6,13 @@ when the store stands somewhere else than believed.
 
 Positions come apart in three ways, and each ends in reading from the store's position again:
 somebody else committed (we are a zombie after a pause), the store was rolled back, or Faust dropped
-a batch on the way. None of them is an error of this process; standing still for 10 s is.
+a batch on the way. None of them is an error of this process; standing still for 10 s is. A log that
+no longer holds what comes next is an error nobody here can mend (`LogTruncated`).
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -19,10 +20,10 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from engine import clock
-from engine.ports import ShardStore
+from engine.ports import START, Position, ShardStore
 from engine.stream import observed
 from engine.stream.batches import RecordBatch
-from engine.stream.outbox import OutMessage, Publisher
+from engine.stream.outbox import Entry, Publisher
 from engine.stream.shard import LostPosition, Programs, Shard, ShardSettings
 from engine.tasks import spawn
 
@@ -30,6 +31,11 @@ log = structlog.get_logger(__name__)
 
 STUCK_S = 10.0
 IDLE_CHECK_S = 5.0
+TAKE_OVERS_MAX = 20
+
+
+class LogTruncated(Exception):
+    """The log and the state do not fit together any more: what to do is in the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,8 @@ class Surroundings:
     """What an actor is given by the worker.
 
     `seek` moves the consumer, `next_offset` asks Kafka which record really comes at or after an
-    offset (None: no more), `head` is the end offset of the partition, `full` / `drained` are
-    Faust's back-pressure, `fatal` stops the process.
+    offset (None: no more), `bounds` are the begin and end offsets of the partition, `full` /
+    `drained` are Faust's back-pressure, `fatal` stops the process.
     """
 
     store: ShardStore
@@ -49,7 +55,7 @@ class Surroundings:
     outbox_entries_max: int
     seek: Callable[[TP, int], Awaitable[None]]
     next_offset: Callable[[TP, int], Awaitable[int | None]]
-    head: Callable[[TP], Awaitable[int]]
+    bounds: Callable[[TP], Awaitable[tuple[int, int]]]
     full: Callable[[TP], None]
     drained: Callable[[TP], None]
     fatal: Callable[[BaseException], None]
@@ -70,6 +76,8 @@ class ShardActor:
         self._publisher: Publisher
         self._tasks: list[asyncio.Task[None]] = []
         self._lost_since_s: float | None = None
+        self._reached = START
+        self._stepped_s = clock.monotonic_s()
 
     @property
     def position(self) -> int:
@@ -91,25 +99,24 @@ class ShardActor:
         """Entries not acknowledged by Kafka yet."""
         return self._publisher.depth
 
+    @property
+    def waiting_s(self) -> float:
+        """For how long fetched batches have waited without any being applied."""
+        return clock.monotonic_s() - self._stepped_s if self._queue else 0.0
+
     async def open(self, committed: int | None) -> int:
         """Open the shard; return the offset to go on at. `committed`: Kafka's own opinion.
 
-        Raises `PartitionCountChanged`.
+        Raises `PartitionCountChanged`, `LogTruncated`.
         """
-        pending = await self._make_shard()
-        stored_next = self.position + 1
-        if committed is not None and committed > stored_next:
-            head = await self._around.head(self.tp)
-            log.warning("shard_rolled_back", shard=self.tp.partition, stored=stored_next, head=head)
-            await self._shard.withhold(head)
-        self._tasks = [
-            spawn(self._run(), f"shard-{self.tp.partition}", self._around.fatal),
-        ]
-        self._republish(pending)
-        return stored_next
+        await self._take_over(Position((committed or 0) - 1, 0))
+        self._tasks.insert(0, spawn(self._run(), self._name("shard"), self._around.fatal))
+        return self.position + 1
 
     def offer(self, batch: RecordBatch) -> None:
         """Queue a fetched batch; over the byte bound Faust stops fetching this partition."""
+        if not self._queue:
+            self._stepped_s = clock.monotonic_s()
         self._queue.append(batch)
         self._queued_bytes += batch.size_bytes
         if not self._is_full and self._queued_bytes >= self._around.queue_bytes_max:
@@ -117,14 +124,12 @@ class ShardActor:
             self._around.full(self.tp)
         self._wake.set()
 
-    def nudge(self) -> None:
-        """Look at the timers again although nothing was fetched."""
-        self._wake.set()
-
     async def stop(self, within_s: float) -> None:
         """Finish the commit under way and publish what was committed, then let go."""
         self._stopping = True
         self._wake.set()
+        if not self._tasks:
+            return
         run, *others = self._tasks
         done, _ = await asyncio.wait([run], timeout=within_s)
         if not done:
@@ -136,28 +141,45 @@ class ShardActor:
             if not task.done():
                 task.cancel()
 
-    async def _make_shard(self) -> list[tuple[int, list[OutMessage]]]:
+    async def _take_over(self, reached: Position) -> None:
+        """Open the shard and publish what the owner before left. `reached` was applied once: a
+        store that stands before it was rolled back."""
+        number = self.tp.partition
+        for _ in range(TAKE_OVERS_MAX):
+            pending = await self._make_shard()
+            begin, end = await self._around.bounds(self.tp)
+            stored = self._shard.position
+            check_log(number, stored.offset + 1, reached.offset + 1, begin, end)
+            is_back = stored < reached
+            if is_back:
+                log.warning("shard_rolled_back", shard=number, stored=stored, head=end)
+            try:
+                left = await self._shard.withhold(end if is_back else 0, pending)
+            except LostPosition as lost:
+                # The owner before may still have had a commit under way.
+                log.info("shard_moved_on", shard=number, stored=lost.stored.offset)
+                continue
+            self._publish_from(left)
+            return
+        raise RuntimeError(f"shard {number}: somebody else keeps committing")
+
+    async def _make_shard(self) -> list[tuple[int, Entry]]:
         around = self._around
         outlet = _Outlet(self)
         shard = Shard(self.tp.partition, around.store, around.programs, outlet, around.settings)
         pending = await shard.open()
         acked = pending[0][0] - 1 if pending else shard.next_seq - 1
-        publisher = Publisher(around.producer, self.tp.partition, around.outbox_entries_max, acked)
-        self._shard, self._publisher = shard, publisher
+        self._shard = shard
+        self._publisher = Publisher(around.producer, around.outbox_entries_max, acked)
         return pending
 
-    def _republish(self, pending: list[tuple[int, list[OutMessage]]]) -> None:
-        """Publish what the owner before committed and may not have published."""
-        publisher = self._publisher
-        name = f"outbox-{self.tp.partition}"
+    def _publish_from(self, pending: list[tuple[int, Entry]]) -> None:
+        self._publisher.seed(pending)
+        publishing = self._publisher.run()
+        self._tasks.append(spawn(publishing, self._name("outbox"), self._around.fatal))
 
-        async def feed() -> None:
-            for seq, messages in pending:
-                await publisher.put(seq, messages)
-
-        self._tasks.append(spawn(publisher.run(), name, self._around.fatal))
-        if pending:
-            self._tasks.append(spawn(feed(), f"{name}-feed", self._around.fatal))
+    def _name(self, what: str) -> str:
+        return f"{what}-{self.tp.partition}"
 
     async def _run(self) -> None:
         while not self._stopping:
@@ -165,18 +187,13 @@ class ShardActor:
                 await self._step()
             except LostPosition as lost:
                 await self._reopen(lost)
+            self._stepped_s = clock.monotonic_s()
 
     async def _step(self) -> None:
         if not self._queue:
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(IDLE_CHECK_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                await self._shard.check()
-            if not self._queue:
-                await self._shard.drain_due()
-                return
+            await self._idle()
+        if not self._queue or self._stopping:
+            return
         batch = self._queue.popleft()
         self._queued_bytes -= batch.size_bytes
         if await self._follows(batch):
@@ -187,20 +204,49 @@ class ShardActor:
             self._is_full = False
             self._around.drained(self.tp)
 
+    async def _idle(self) -> None:
+        """Nothing to apply: wait for some, look after timers and withheld deliveries, and notice a
+        store or a log that changed behind us."""
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(IDLE_CHECK_S):
+                await self._wake.wait()
+        except TimeoutError:
+            await self._shard.check()
+            await self._fetch_again()
+        if not self._queue:
+            await self._shard.drain_due()
+            await self._shard.release_withheld()
+
+    async def _fetch_again(self) -> None:
+        """Faust may have dropped the last batches of the log: nothing else would come after them
+        to tell."""
+        expected = self.position + 1
+        _, end = await self._around.bounds(self.tp)
+        if end <= expected or self._queue:
+            return
+        found = await self._around.next_offset(self.tp, expected)
+        if found is not None and not self._queue and self.position + 1 == expected:
+            observed.sought("gap")
+            await self._around.seek(self.tp, expected)
+
     async def _follows(self, batch: RecordBatch) -> bool:
         """Is this batch the next part of the log? If not, seek to what is."""
         expected = self.position + 1
         if batch.first <= expected:
             self._lost_since_s = None
             return True
-        linked = batch.after is not None and batch.after < expected
-        if linked and batch.sought:
-            # A fetch under way during a seek may belong to the old position: ask Kafka.
-            linked = await self._around.next_offset(self.tp, expected) == batch.first
-        if linked:
-            log.info("log_gap", shard=self.tp.partition, expected=expected, found=batch.first)
-            self._lost_since_s = None
-            return True
+        if batch.after is not None and batch.after < expected:
+            # Gaps are legal (transaction markers) and rare. Kafka says whether this is one: after a
+            # seek a fetch under way may belong to the old position, and a client whose position was
+            # deleted by retention goes on at the beginning without a word.
+            begin, _ = await self._around.bounds(self.tp)
+            if begin > expected:
+                raise _deleted(self.tp.partition, expected, begin)
+            if await self._around.next_offset(self.tp, expected) == batch.first:
+                log.info("log_gap", shard=self.tp.partition, expected=expected, found=batch.first)
+                self._lost_since_s = None
+                return True
         now_s = clock.monotonic_s()
         if self._lost_since_s is None:
             self._lost_since_s = now_s
@@ -215,21 +261,45 @@ class ShardActor:
 
     async def _reopen(self, lost: LostPosition) -> None:
         """Forget the shard, read the store again, go on from there."""
-        before = self.position
-        shard, stored = self.tp.partition, lost.stored.offset
+        before = self._shard.position
+        shard, stored = self.tp.partition, lost.stored
         log.warning("shard_position_lost", shard=shard, believed=before, stored=stored)
-        await self._publisher.close()
         for task in self._tasks[1:]:
             task.cancel()
         del self._tasks[1:]
-        pending = await self._make_shard()
-        if self.position < before:
-            observed.sought("gap")
-            await self._shard.withhold(await self._around.head(self.tp))
-        self._republish(pending)
+        self._reached = max(self._reached, before)
+        await self._take_over(self._reached)
+        observed.sought("gap")
         self._lost_since_s = None
         if not any(batch.first <= self.position + 1 <= batch.last for batch in self._queue):
             await self._around.seek(self.tp, self.position + 1)
+
+
+def check_log(shard: int, stored_next: int, known: int, begin: int, end: int) -> None:
+    """Does the log hold what the shard needs next? Raises `LogTruncated`.
+
+    `known` is how far the shard was by somebody else's account (Kafka's committed offset, or this
+    process), `begin` and `end` what the log holds.
+    """
+    if stored_next == 0 and known > 0:
+        raise LogTruncated(
+            f"shard {shard} has no state in Redis, but {known} records were applied once: restore "
+            "Redis, or rebuild with `tripline rebuild`"
+        )
+    if 0 < stored_next < begin:
+        raise _deleted(shard, stored_next, begin)
+    if stored_next > end:
+        raise LogTruncated(
+            f"shard {shard} goes on at offset {stored_next}, but the log ends at {end}: the topic "
+            "was made again; the state in Redis belongs to another log"
+        )
+
+
+def _deleted(shard: int, expected: int, begin: int) -> LogTruncated:
+    return LogTruncated(
+        f"shard {shard} goes on at offset {expected}, but the log begins at {begin}: restore a "
+        "newer Redis backup, or rebuild"
+    )
 
 
 class _Outlet:
@@ -242,5 +312,5 @@ class _Outlet:
     def acked(self) -> int:
         return self._actor._publisher.acked
 
-    async def put(self, seq: int, messages: Sequence[OutMessage]) -> None:
-        await self._actor._publisher.put(seq, messages)
+    async def put(self, seq: int, entry: Entry) -> None:
+        await self._actor._publisher.put(seq, entry)

@@ -21,7 +21,9 @@ POLL_RECORDS_MAX = 4_000
 
 
 class TriplineApp(faust.App):
-    """A Faust app on `StoreTransport`."""
+    """A Faust app on `StoreTransport`. `positions` is what its consumer asks where to go on."""
+
+    positions: Positions
 
     def _new_transport(self) -> Any:
         return StoreTransport(self.conf.broker_consumer, self)
@@ -64,7 +66,7 @@ def make_app(
         consumer_auto_offset_reset="earliest",
         consumer_connections_max_idle_ms=540_000,
     )
-    StoreConsumer.positions = staticmethod(positions)
+    app.positions = positions
     source = app.topic(
         topic,
         key_type=None,

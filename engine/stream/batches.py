@@ -43,6 +43,15 @@ class RecordBatch:
         return offset
 
 
+#: What a record costs in memory beside its bytes.
+RECORD_OVERHEAD_BYTES = 512
+
+
+def _size_bytes(record: ConsumerRecord) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return RECORD_OVERHEAD_BYTES + len(record.key or b"") + len(record.value or b"") + headers
+
+
 class _Envelope:
     """The attributes Faust reads of a Kafka record."""
 
@@ -115,7 +124,7 @@ class BatchScheduler(DefaultSchedulingStrategy):
         sought = tp in self._sought
         for start in range(0, len(records), self.records_max):
             chunk = records[start : start + self.records_max]
-            size_bytes = sum(max(record.serialized_value_size, 0) for record in chunk)
+            size_bytes = sum(map(_size_bytes, chunk))
             batches.append(RecordBatch(chunk, after, sought, size_bytes))
             after = chunk[-1].offset
             sought = False

@@ -21,9 +21,7 @@ Positions = Callable[[set[TP], Mapping[TP, int | None]], Awaitable[Mapping[TP, i
 
 
 class StoreConsumer(driver.Consumer):
-    """`positions` is asked once per rebalance: assigned partitions -> the offset to go on at."""
-
-    positions: Positions
+    """Asks its app's `positions` once per rebalance: assigned partitions -> where to go on."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,7 +31,8 @@ class StoreConsumer(driver.Consumer):
         """Open the assigned shards and seek to where each one stands."""
         assigned = set(self.assignment())
         committed = await self._thread.call_thread(self._committed, assigned)
-        wanted = await self.positions(assigned, committed)
+        positions: Positions = self.app.positions  # type: ignore[attr-defined]
+        wanted = await positions(assigned, committed)
         if wanted:
             await self._thread.seek_wait(wanted)
             for tp, offset in wanted.items():
@@ -69,7 +68,13 @@ class StoreConsumer(driver.Consumer):
                         await self._room.wait()
                 except TimeoutError:
                     return {}, set()
-        return await super()._wait_next_records(timeout)
+        answer = await super()._wait_next_records(timeout)
+        if not self.flow_active:
+            # A rebalance is under way. Faust would drop the records and seek by itself, beside the
+            # recovery that does the same with the new assignment: shards would be opened twice.
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+            return {}, set()
+        return answer
 
     @property
     def _linked(self) -> BatchScheduler:

@@ -2,8 +2,9 @@
 
 An entry is written by the commit that decided it and numbered by the shard. The publisher sends
 entries in order, awaits every acknowledgement, and the next commit trims up to `acked`. A crash in
-between publishes an entry again: consumers drop repeats (the gate by delivery id, others by the
-`seq` header).
+between publishes an entry again, with the same `seq` header: consumers drop repeats by it (and the
+gate by delivery id). The header names the commit, not the number: after a rollback of the store the
+numbers are used again for other contents.
 """
 
 import asyncio
@@ -11,16 +12,21 @@ from collections import deque
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from engine.failpoints import failpoint
 
+log = structlog.get_logger(__name__)
+
 SEQ_HEADER = "seq"
+RETRY_S = 0.5
 
 
 class OutMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One record to publish."""
+    """One record to publish. `timestamp_ms` None: the time of publishing."""
 
     topic: str
     partition: int
@@ -30,29 +36,50 @@ class OutMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     timestamp_ms: int | None = None
 
 
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What one commit wants published. `mark` is the commit's id; None is a message that has been
+    taken out."""
+
+    mark: str
+    messages: list[OutMessage | None]
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[OutMessage])
+_entry_decoder = msgspec.msgpack.Decoder(Entry)
+_message_decoder = msgspec.msgpack.Decoder(OutMessage)
 
 
-def pack_entry(messages: Sequence[OutMessage]) -> bytes:
+def pack_entry(entry: Entry) -> bytes:
     """The stored form of an outbox entry."""
-    return _encoder.encode(messages)
+    return _encoder.encode(entry)
 
 
-def unpack_entry(blob: bytes) -> list[OutMessage]:
-    """The messages of a stored entry."""
-    return _decoder.decode(blob)
+def unpack_entry(blob: bytes) -> Entry:
+    """A stored outbox entry."""
+    return _entry_decoder.decode(blob)
+
+
+def pack_message(message: OutMessage) -> bytes:
+    """The stored form of a withheld delivery."""
+    return _encoder.encode(message)
+
+
+def unpack_message(blob: bytes) -> OutMessage:
+    """A withheld delivery."""
+    return _message_decoder.decode(blob)
 
 
 class Publisher:
     """Publishes the entries of one shard in order. Bounded: `put` waits while it is full."""
 
     def __init__(
-        self, producer: AIOKafkaProducer, shard: int, entries_max: int, acked: int
+        self,
+        producer: AIOKafkaProducer,
+        entries_max: int,
+        acked: int,
     ) -> None:
         self._producer = producer
-        self._shard = shard
-        self._entries: deque[tuple[int, Sequence[OutMessage]]] = deque()
+        self._entries: deque[tuple[int, Entry]] = deque()
         self._entries_max = entries_max
         self._changed = asyncio.Condition()
         self._closing = False
@@ -64,21 +91,25 @@ class Publisher:
         """Entries not acknowledged yet."""
         return len(self._entries)
 
-    async def put(self, seq: int, messages: Sequence[OutMessage]) -> None:
+    def seed(self, pending: Sequence[tuple[int, Entry]]) -> None:
+        """Begin with the entries the owner before left behind; before `run`."""
+        self._entries.extend(pending)
+
+    async def put(self, seq: int, entry: Entry) -> None:
         """Queue a committed entry."""
         async with self._changed:
             await self._changed.wait_for(lambda: len(self._entries) < self._entries_max)
-            self._entries.append((seq, messages))
+            self._entries.append((seq, entry))
             self._changed.notify_all()
 
     async def run(self) -> None:
-        """Publish until closed. Raises what Kafka raises for good; it retries what passes."""
+        """Publish until closed. Waits for Kafka as long as it is away; raises what is final."""
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._entries) or self._closing)
                 if not self._entries:
                     return
-                ready = list(self._entries)
+                ready = list(self._entries)[: self._entries_max]
             failpoint("before_publish")
             await self._publish(ready)
             failpoint("after_publish")
@@ -94,32 +125,48 @@ class Publisher:
             self._closing = True
             self._changed.notify_all()
 
-    async def _publish(self, entries: Sequence[tuple[int, Sequence[OutMessage]]]) -> None:
+    async def _publish(self, entries: Sequence[tuple[int, Entry]]) -> None:
         grouped: dict[tuple[str, int], list[tuple[bytes, OutMessage]]] = {}
-        for seq, messages in entries:
-            for number, message in enumerate(messages):
-                mark = f"{self._shard}:{seq}:{number}".encode()
+        for _, entry in entries:
+            for number, message in enumerate(entry.messages):
+                if message is None:
+                    continue
+                mark = f"{entry.mark}:{number}".encode()
                 grouped.setdefault((message.topic, message.partition), []).append((mark, message))
         acks = []
         for (topic, partition), found in grouped.items():
-            acks += await self._send(topic, partition, found)
+            for batch in self._batches(topic, found):
+                acks.append(await self._send(batch, topic, partition))
         await asyncio.gather(*acks)
 
-    async def _send(
-        self, topic: str, partition: int, found: list[tuple[bytes, OutMessage]]
-    ) -> list[asyncio.Future[object]]:
-        acks = []
-        batch = self._producer.create_batch()
+    def _batches(self, topic: str, found: list[tuple[bytes, OutMessage]]) -> list[BatchBuilder]:
+        batches = [self._producer.create_batch()]
         for mark, message in found:
-            if not _append(batch, mark, message):
-                batch.close()
-                acks.append(await self._producer.send_batch(batch, topic, partition=partition))
-                batch = self._producer.create_batch()
-                if not _append(batch, mark, message):
+            if not _append(batches[-1], mark, message):
+                batches.append(self._producer.create_batch())
+                if not _append(batches[-1], mark, message):
                     raise ValueError(f"a record for {topic} is larger than a batch may be")
-        batch.close()
-        acks.append(await self._producer.send_batch(batch, topic, partition=partition))
-        return acks
+        for batch in batches:
+            batch.close()
+        return batches
+
+    async def _send(
+        self, batch: BatchBuilder, topic: str, partition: int
+    ) -> asyncio.Future[object]:
+        """Hand over one batch. Order holds: the next one is not tried before this one is taken."""
+        while True:
+            try:
+                ack: asyncio.Future[object] = await self._producer.send_batch(
+                    batch, topic, partition=partition
+                )
+                return ack
+            except KafkaError as error:
+                # aiokafka gives up after its request timeout when the leader is away so long that
+                # the batch before has not left; nothing of this one was taken then.
+                if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                    raise
+                log.warning("publish_waits", topic=topic, partition=partition, error=repr(error))
+                await asyncio.sleep(RETRY_S)
 
 
 def _append(batch: BatchBuilder, mark: bytes, message: OutMessage) -> bool:

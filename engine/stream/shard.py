@@ -6,7 +6,7 @@ outbox to the publisher. The shard knows nothing of Kafka or Faust: the crash te
 log with a memory store and compare.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -40,9 +40,17 @@ from engine.stream.intake import (
     kind_of,
     read_record,
 )
-from engine.stream.outbox import OutMessage, pack_entry, unpack_entry
+from engine.stream.outbox import (
+    Entry,
+    OutMessage,
+    pack_entry,
+    pack_message,
+    unpack_entry,
+    unpack_message,
+)
 from engine.stream.states import StateCache
 from schemas.deadletters import dead_letter
+from schemas.deliveries import decode_delivery
 from schemas.events import BadRecord
 from schemas.kinds import ORIGIN_HEADER, Kind, sealed_headers
 from schemas.partitioner import partition_of
@@ -55,6 +63,8 @@ from triggers.state import UserState, decode_state
 
 #: Due timers are worked off in pages of this many users (design.md section 4).
 PAGE_USERS_MAX = 250
+#: An emitter's key may fill a whole record; the dead letter must still fit.
+KEY_BYTES_MAX = 1024
 RELEASE_MAX = 500
 
 
@@ -78,7 +88,7 @@ class Outlet(Protocol):
     def acked(self) -> int:
         """Everything up to this sequence number may be trimmed."""
 
-    async def put(self, seq: int, messages: Sequence[OutMessage]) -> None:
+    async def put(self, seq: int, entry: Entry) -> None:
         """Publish a committed entry; may wait."""
 
 
@@ -111,6 +121,7 @@ class _Work:
     messages: list[OutMessage] = field(default_factory=list)
     forwarded: dict[int, int] = field(default_factory=dict)
     released: list[str] = field(default_factory=list)
+    kept_back: dict[str, bytes] = field(default_factory=dict)
 
 
 class Shard:
@@ -151,7 +162,7 @@ class Shard:
         """The version of the registry the shard decides with."""
         return self._origin.registry
 
-    async def open(self) -> list[tuple[int, list[OutMessage]]]:
+    async def open(self) -> list[tuple[int, Entry]]:
         """Read where the shard stands; return the outbox entries somebody still has to publish.
 
         Raises `PartitionCountChanged`.
@@ -207,7 +218,7 @@ class Shard:
                 inputs.append((record, item))
             offset, watermark_ms = record.offset, a
         await self._apply_inputs(inputs, letters, Position(offset, 0), watermark_ms)
-        await self._release_withheld()
+        await self.release_withheld()
         observed.applied(kinds)
         observed.skipped(skipped, "applied")
 
@@ -227,13 +238,36 @@ class Shard:
                 work.touched[user] = Touched(state, score)
             await self._commit(work)
 
-    async def withhold(self, head: int) -> None:
+    async def withhold(
+        self, head: int, pending: list[tuple[int, Entry]]
+    ) -> list[tuple[int, Entry]]:
         """Keep deliveries back until offset `head` was applied: the store was rolled back, and the
-        log may hold their outcome already (design.md section 4)."""
-        if head <= self.position.offset + 1 or head <= self.withhold_until:
-            return
-        self.withhold_until = head
-        await self._commit(self._page())
+        log may hold their outcome already (design.md section 4). 0: only go on with what an owner
+        before has begun.
+
+        `pending` is what `open` returned. Deliveries in it are kept back too: they were published
+        before the store went back, and the log may hold their outcome as well. Returns what is left
+        to publish. Raises `LostPosition`.
+        """
+        begins = head > max(self.position.offset + 1, self.withhold_until)
+        if begins:
+            self.withhold_until = head
+        if not self.withhold_until:
+            return pending
+        lanes = set(self._settings.topics.lanes.values())
+        work = self._page()
+        left = []
+        for seq, entry in pending:
+            # A gap keeps the numbers, and so the marks, of what is published again.
+            kept = [m if m is None or m.topic not in lanes else None for m in entry.messages]
+            left.append((seq, Entry(entry.mark, kept)))
+            for message in entry.messages:
+                if message is not None and message.topic in lanes:
+                    name = decode_delivery(message.value).delivery_id
+                    work.kept_back[name] = pack_message(message)
+        if begins or work.kept_back:
+            await self._commit(work)
+        return left
 
     async def check(self) -> None:
         """Compare with the store although there is nothing to do. Raises `LostPosition`."""
@@ -254,11 +288,18 @@ class Shard:
         work = _Work(new, watermark_ms, messages=letters)
         strangers = self._strangers(inputs)
         await self._load([i.user for _, i in inputs if i.user not in strangers])
+        with observed.decide_time():
+            self._decide(inputs, strangers, work)
+        await self._commit(work)
+
+    def _decide(
+        self, inputs: list[tuple[LogRecord, Input]], strangers: dict[str, int], work: _Work
+    ) -> None:
         effects, program = work.effects, self._program
         for record, item in inputs:
             user = item.user
             if user in strangers:
-                work.messages.append(self._forward(record, item.a, strangers[user]))
+                work.messages.append(self._forward(record, user, item.a, strangers[user]))
                 continue
             state = self._states[user]
             due_before = state.due
@@ -270,7 +311,6 @@ class Shard:
                 continue
             if changed and user not in work.touched:
                 work.touched[user] = Touched(state, due_before)
-        await self._commit(work)
 
     def _is_first(self, item: EventInput, work: _Work) -> bool:
         """A forwarded record is applied once per source: the outbox may publish it again."""
@@ -291,8 +331,9 @@ class Shard:
         observed.activated(self.number, number)
 
     async def _load(self, users: list[str]) -> None:
-        missing = [user for user in dict.fromkeys(users) if user not in self._states]
-        observed.cache(len(users) - len(missing), len(missing))
+        wanted = dict.fromkeys(users)
+        missing = [user for user in wanted if user not in self._states]
+        observed.cache(len(wanted) - len(missing), len(missing))
         if not missing:
             return
         blobs = await self._store.load_states(self.number, missing)
@@ -311,13 +352,13 @@ class Shard:
                 found[user] = home
         return found
 
-    def _forward(self, record: LogRecord, a: int, home: int) -> OutMessage:
+    def _forward(self, record: LogRecord, user: str, a: int, home: int) -> OutMessage:
         """Move a record to the partition its user lives in; moved twice it is a dead letter."""
         if is_forwarded(record):
             detail = f"forwarded to partition {self.number}, but it belongs to {home}"
             return self._dead_letter(record, a, BadRecord(DeadLetterReason.WRONG_PARTITION, detail))
         observed.forwarded()
-        secret, key, value = self._settings.secret, record.key, record.value
+        secret, key, value = self._settings.secret, user.encode(), record.value
         origin = (ORIGIN_HEADER, f"{self.number}:{record.offset}".encode())
         return OutMessage(
             self._settings.topics.events,
@@ -341,18 +382,20 @@ class Shard:
             record.value,
             record.headers,
         )
-        return OutMessage(self._settings.topics.dead_letters, 0, record.key, value)
+        key = record.key and record.key[:KEY_BYTES_MAX]
+        return OutMessage(self._settings.topics.dead_letters, 0, key, value)
 
     def _page(self) -> _Work:
         offset, page = self.position
         return _Work(Position(offset, page + 1), self.watermark_ms)
 
-    async def _release_withheld(self) -> None:
-        """At the head: what the log holds no outcome of goes out after all."""
+    async def release_withheld(self) -> None:
+        """At the head: what the log holds no outcome of goes out after all. Raises
+        `LostPosition`."""
         while self.withhold_until and self.position.offset + 1 >= self.withhold_until:
             work = self._page()
             for delivery_id in list(islice(self._withheld, RELEASE_MAX)):
-                work.messages += unpack_entry(self._withheld[delivery_id])
+                work.messages.append(unpack_message(self._withheld[delivery_id]))
                 work.released.append(delivery_id)
             if len(work.released) == len(self._withheld):
                 self.withhold_until = 0
@@ -362,10 +405,11 @@ class Shard:
         """Deliveries go to their lane, or are withheld; an outcome in the log drops a withheld
         one."""
         messages = delivery_messages(work.effects, self._origin)
+        commit.withheld = work.kept_back
         if not self.withhold_until:
             work.messages += [message for _, message in messages]
         else:
-            commit.withheld = {name: pack_entry([message]) for name, message in messages}
+            commit.withheld |= {name: pack_message(message) for name, message in messages}
         commit.unwithheld = [
             *work.released,
             *(name for name in work.effects.closed if name in self._withheld),
@@ -389,8 +433,9 @@ class Shard:
         fill_effects(commit, work.effects)
         work.messages += decision_messages(work.effects, self._origin)
         self._route_deliveries(work, commit)
+        entry = Entry(commit.commit_id, list(work.messages))
         if work.messages:
-            commit.outbox = pack_entry(work.messages)
+            commit.outbox = pack_entry(entry)
         failpoint("before_commit")
         if commit.trim_to > self._trimmed:
             failpoint("before_trim")
@@ -400,9 +445,11 @@ class Shard:
         observed.committed(result.status)
         if result.status is not CommitStatus.OK:
             raise LostPosition(result.stored)
-        await self._committed(work, commit, result)
+        await self._committed(work, commit, result, entry)
 
-    async def _committed(self, work: _Work, commit: Commit, result: CommitResult) -> None:
+    async def _committed(
+        self, work: _Work, commit: Commit, result: CommitResult, entry: Entry
+    ) -> None:
         if commit.trim_to > self._trimmed:
             self._trimmed = commit.trim_to
             failpoint("after_trim")
@@ -417,4 +464,4 @@ class Shard:
         observed.decided(self.number, work.effects, len(work.touched), len(self._withheld))
         if commit.outbox is not None:
             seq, self._seq = self._seq, self._seq + 1
-            await self._outlet.put(seq, work.messages)
+            await self._outlet.put(seq, entry)

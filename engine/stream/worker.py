@@ -6,43 +6,49 @@ are told to Kafka for its lag dashboards.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from typing import TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from faust.types import TP
 
 from engine import clock
-from engine.http import Health, Progress
+from engine.http import Health
 from engine.kafka_client import client_options
 from engine.ports import ShardStore
 from engine.registry.reader import RegistryReader
 from engine.settings import Settings
 from engine.stream import observed
-from engine.stream.actor import ShardActor, Surroundings
+from engine.stream.actor import LogTruncated, ShardActor, Surroundings
 from engine.stream.app import TriplineApp, make_app
 from engine.stream.batches import RecordBatch
 from engine.stream.patience import PatientStore
-from engine.stream.shard import ShardSettings
+from engine.stream.shard import PartitionCountChanged, ShardSettings
 from engine.tasks import spawn
 from schemas.kinds import Kind, sealed_headers
 from schemas.topics import Topics
 from triggers.program import Program
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 TICK_POLL_S = 0.1
 OFFSETS_EVERY_S = 1.0
 REVOKE_S = 5.0
 REGISTRY_S = 60.0
+#: Opening the shards must end before Faust stops waiting for it (its request timeout, 90 s): Faust
+#: would stop its recovery in silence, and the worker would stand still for ever, alive and ready.
+OPEN_S = 60.0
+#: A shard whose fetched batches wait so long while Redis answers is stuck: /livez fails.
+STUCK_S = 120.0
+PROBE_RETRY_S = 0.5
+PROBE_S = 5.0
 #: A dead letter holds up to 64 KB of the record in base64.
 PRODUCED_BATCH_BYTES = 512 << 10
 PRODUCED_RECORD_BYTES_MAX = 1 << 20
-
-
-class LogTruncated(Exception):
-    """The log no longer holds what the shard needs next."""
 
 
 class ReaderPrograms:
@@ -82,17 +88,21 @@ class Worker:
             request_timeout_ms=30_000,
         )
         self._probe = AIOKafkaConsumer(
-            **client_options(settings), group_id=None, auto_offset_reset="earliest"
+            **client_options(settings), group_id=None, auto_offset_reset="none"
         )
         self._app: TriplineApp = make_app(
             settings, self._topics.events, self._assigned, self._dispatch
         )
         self._actors: dict[int, ShardActor] = {}
+        self._applied: dict[int, int] = {}
         self._probing = asyncio.Lock()
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._ticked_s: dict[int, float] = {}
-        self.progress = Progress("the worker's loop", 60.0)
+        self._opening = asyncio.Lock()
+        self._epoch = 0
+        self._waits_for_redis = False
+        health.watch(self._stuck)
 
     def stop(self) -> None:
         """Ask `run` to end: finish commits, publish, leave the group."""
@@ -117,7 +127,6 @@ class Worker:
             log.info("worker_started", group=self._app.conf.id)
             await self._until_stopped()
             await self._release_all()
-            await self._commit_offsets()
             await self._app.stop()
         if self._failure is not None:
             raise self._failure
@@ -126,7 +135,6 @@ class Worker:
     async def _until_stopped(self) -> None:
         """Wait for stop, a fatal error, or a crash of the Faust app."""
         while not self._stop.is_set():
-            self.progress.made()
             if self._app.crashed:
                 self._fatal(self._app.crash_reason or RuntimeError("Faust crashed"))
             try:
@@ -143,7 +151,15 @@ class Worker:
         self._stop.set()
 
     def _store_waits(self, waiting: bool) -> None:
+        self._waits_for_redis = waiting
         self._health.set("redis", not waiting, "waiting for Redis" if waiting else "")
+
+    def _stuck(self) -> str | None:
+        """A shard that has work, has Redis, and does nothing."""
+        for shard, actor in self._actors.items():
+            if actor.waiting_s > STUCK_S and not self._waits_for_redis:
+                return f"shard {shard} stands still for {actor.waiting_s:.0f} s"
+        return None
 
     def _dispatch(self, tp: TP, batch: RecordBatch) -> None:
         actor = self._actors.get(tp.partition)
@@ -154,38 +170,28 @@ class Worker:
         self, assigned: set[TP], committed: Mapping[TP, int | None]
     ) -> Mapping[TP, int]:
         """Open a shard for each assigned partition; the offsets to go on at."""
-        await self._release_all()
-        mine = {tp for tp in assigned if tp.topic == self._topics.events}
-        around = self._surroundings()
-        actors = {tp: ShardActor(tp, around) for tp in mine}
-        wanted = {tp: await actor.open(committed.get(tp)) for tp, actor in actors.items()}
-        await self._check_log(wanted, committed)
-        self._actors = {tp.partition: actor for tp, actor in actors.items()}
+        async with self._opening, asyncio.timeout(OPEN_S):
+            epoch = self._epoch
+            await self._release_all()
+            around = self._surroundings()
+            mine = sorted(tp for tp in assigned if tp.topic == self._topics.events)
+            actors = {tp: ShardActor(tp, around) for tp in mine}
+            try:
+                wanted = {tp: await a.open(committed.get(tp)) for tp, a in actors.items()}
+                if self._epoch != epoch or self._stop.is_set():
+                    raise IllegalStateError("the assignment was revoked meanwhile")
+            except BaseException as error:
+                await asyncio.gather(*(actor.stop(0.0) for actor in actors.values()))
+                if isinstance(error, LogTruncated | PartitionCountChanged):
+                    self._fatal(error)
+                raise
+            self._actors = {tp.partition: actor for tp, actor in actors.items()}
         observed.owned(len(actors))
         for _ in actors:
             observed.sought("assigned")
         self._health.set("assignment", True, f"{len(actors)} shards")
         log.info("shards_assigned", shards=sorted(self._actors))
         return wanted
-
-    async def _check_log(
-        self, wanted: Mapping[TP, int], committed: Mapping[TP, int | None]
-    ) -> None:
-        if not wanted:
-            return
-        begins = await self._offsets_of("beginning_offsets", set(wanted))
-        for tp, offset in wanted.items():
-            known = committed.get(tp)
-            if offset == 0 and known:
-                raise LogTruncated(
-                    f"shard {tp.partition} has no state in Redis, but Kafka says that {known} "
-                    "records were applied: restore Redis, or rebuild with `tripline rebuild`"
-                )
-            if offset < begins[tp] and offset > 0:
-                raise LogTruncated(
-                    f"shard {tp.partition} goes on at offset {offset}, but the log begins at "
-                    f"{begins[tp]}: restore a newer Redis backup, or rebuild"
-                )
 
     def _surroundings(self) -> Surroundings:
         settings = self._settings
@@ -204,41 +210,71 @@ class Worker:
             outbox_entries_max=settings.outbox_entries_max,
             seek=self._app.store_consumer.seek_shard,
             next_offset=self._next_offset,
-            head=self._head,
+            bounds=self._bounds,
             full=self._app.store_consumer.on_buffer_full,
             drained=self._app.store_consumer.on_buffer_drop,
             fatal=self._fatal,
         )
 
-    async def _revoked(self, *_: object, **__: object) -> None:
+    async def _revoked(self, app: object, *_: object, **__: object) -> None:
+        if app is not self._app:
+            return  # Faust's signals reach the handlers of every app in the process
+        self._epoch += 1
+        self._health.set("assignment", False, "rebalancing")
         await self._release_all()
 
     async def _release_all(self) -> None:
         """Finish what is under way in every shard; publish what was committed; let go."""
         actors, self._actors = self._actors, {}
+        self._applied.clear()
         await asyncio.gather(*(actor.stop(REVOKE_S) for actor in actors.values()))
         observed.owned(0)
-        for shard in actors:
+        for shard, actor in actors.items():
+            self._applied[shard] = actor.position
             observed.given_up(shard)
+        await self._commit_offsets()
 
-    async def _head(self, tp: TP) -> int:
-        return (await self._offsets_of("end_offsets", {tp}))[tp]
+    async def _bounds(self, tp: TP) -> tuple[int, int]:
+        """The begin and end offsets of a partition."""
+        where = TopicPartition(tp.topic, tp.partition)
 
-    async def _offsets_of(self, method: str, tps: set[TP]) -> dict[TP, int]:
-        async with self._probing:
-            asked = [TopicPartition(tp.topic, tp.partition) for tp in tps]
-            found = await getattr(self._probe, method)(asked)
-        return {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
+        async def ask() -> tuple[int, int]:
+            begins = await self._probe.beginning_offsets([where])
+            ends = await self._probe.end_offsets([where])
+            return begins[where], ends[where]
+
+        return await self._probed(ask)
 
     async def _next_offset(self, tp: TP, offset: int) -> int | None:
         """The offset of the first record at or after `offset`, as Kafka has it."""
-        async with self._probing:
-            where = TopicPartition(tp.topic, tp.partition)
+        where = TopicPartition(tp.topic, tp.partition)
+
+        async def ask() -> int | None:
             self._probe.assign([where])
             self._probe.seek(where, offset)
-            found = await self._probe.getmany(where, timeout_ms=5_000, max_records=1)
-            self._probe.unsubscribe()
-        return next((r.offset for records in found.values() for r in records), None)
+            try:
+                async with asyncio.timeout(PROBE_S):
+                    record = await self._probe.getone(where)
+                    found: int = record.offset
+                    return found
+            except TimeoutError:
+                return None
+            finally:
+                self._probe.unsubscribe()
+
+        return await self._probed(ask)
+
+    async def _probed(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until Kafka answers: without it no shard can go on anyway."""
+        while True:
+            try:
+                async with self._probing:
+                    return await ask()
+            except OffsetOutOfRangeError:
+                raise
+            except KafkaError as error:
+                log.warning("probe_waits", error=repr(error))
+                await asyncio.sleep(PROBE_RETRY_S)
 
     async def _tick_loop(self) -> None:
         """T2: a due timer of a caught-up shard needs the log to move on."""
@@ -262,17 +298,20 @@ class Worker:
             await asyncio.sleep(OFFSETS_EVERY_S)
             await self._commit_offsets()
             observed.registry_held(self._reader.history.latest)
+            assigned = self._app.consumer.assignment()
             for shard, actor in self._actors.items():
                 observed.outbox(shard, actor.outbox_depth)
-                end = self._app.consumer.highwater(TP(self._topics.events, shard))
+                tp = TP(self._topics.events, shard)
+                end = self._app.consumer.highwater(tp) if tp in assigned else None
                 if end is not None:
                     observed.lag(shard, end - actor.position - 1)
 
     async def _commit_offsets(self) -> None:
+        self._applied.update({shard: actor.position for shard, actor in self._actors.items()})
         offsets = {
-            TP(self._topics.events, shard): actor.position + 1
-            for shard, actor in self._actors.items()
-            if actor.position >= 0
+            TP(self._topics.events, shard): position + 1
+            for shard, position in self._applied.items()
+            if position >= 0
         }
         try:
             await self._app.store_consumer.commit_for_dashboards(offsets)

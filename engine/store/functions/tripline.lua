@@ -144,9 +144,10 @@ local function commit(keys, args)
     at = cancel_deliveries(args, at)
     at = write_plain('HSET', tag .. 'w')(args, at) -- withheld
     at = write_plain('HDEL', tag .. 'w')(args, at)
+    at = write_plain('DEL')(args, at) -- journals and rings of forgotten users
     at = write_journal(args, at)
     at = count_funnel(tag .. 'f')(args, at)
-    write_plain('DEL')(args, at) -- closed deliveries, deleted users
+    write_plain('DEL')(args, at) -- closed deliveries, states that are gone
     return {'OK', args[5], args[6], smallest_score(timers)}
 end
 

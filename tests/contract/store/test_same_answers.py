@@ -57,6 +57,7 @@ CHANGES = st.fixed_dictionaries(
         "closed": st.lists(DELIVERIES, max_size=2),
         "withheld": st.dictionaries(DELIVERIES, BLOBS),
         "unwithheld": st.lists(DELIVERIES, max_size=2),
+        "forgotten": st.lists(USERS, max_size=2),
         "journal": st.dictionaries(USERS, st.lists(BLOBS, max_size=20)),
         "funnel": st.dictionaries(st.sampled_from("ab"), st.integers(-3, 3)),
         "forwarded": st.dictionaries(st.integers(0, 3), st.integers(0, 9)),

@@ -60,7 +60,8 @@ async def test_any_id_and_any_bytes_are_kept_as_they_are(
     await shard.open(user, user)
     assert (await shard.claim(user, 1, user=user, trigger=user)).answer == "SEND"
     assert (await store.dump(7))["rings"] == {user: [8, (1, user, user)]}
-    await shard.write(states={user: None}, due={user: 0}, closed=[user], unwithheld=[user])
+    gone = {"due": {user: 0}, "closed": [user], "unwithheld": [user], "forgotten": [user]}
+    await shard.write(states={user: None}, **gone)
     left = await store.dump(7)
     for name in ("states", "timers", "journal", "withheld", "rings", "ledger_user"):
         assert left[name] == {}
@@ -72,16 +73,16 @@ async def test_ids_that_look_alike_are_different_users(store: AnyStore, shard: S
     assert await store.load_states(7, ODD_IDS) == expected
 
 
-async def test_deleting_a_user_deletes_state_journal_and_ring_of_that_user_only(
+async def test_a_forgotten_user_loses_journal_and_ring_but_not_the_lines_of_this_commit(
     store: AnyStore, shard: Shard
 ) -> None:
     for user in ("ann", "bob"):
         await shard.write(states={user: b"state"}, journal={user: [b"armed"]}, due={user: 9})
         assert (await shard.sent(f"to-{user}", 1, user=user)).answer == "SEND"
-    await shard.write(states={"ann": None}, journal={"ann": [b"too late"]})
+    await shard.write(states={"ann": None}, forgotten=["ann"], journal={"ann": [b"new"]})
     left = await store.dump(7)
     assert left["states"] == {"bob": b"state"}
-    assert left["journal"] == {"bob": [b"armed"]}
+    assert left["journal"] == {"ann": [b"new"], "bob": [b"armed"]}
     assert list(left["rings"]) == ["bob"]
     assert left["timers"] == {"ann": 9, "bob": 9}
     assert left["ledger_user"] == {"to-ann": "ann", "to-bob": "bob"}

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.ports import ShardStore
 from engine.store.memory import MemoryStore
-from engine.stream.outbox import OutMessage
+from engine.stream.outbox import Entry, OutMessage
 from engine.stream.shard import Shard, ShardSettings
 from schemas.kinds import Kind, sealed_headers
 from schemas.partitioner import partition_of
@@ -111,13 +111,14 @@ class Outlet:
 
     def __init__(self) -> None:
         self.acked = -1
-        self.entries: list[tuple[int, list[OutMessage]]] = []
+        self.entries: list[tuple[int, Entry]] = []
 
-    async def put(self, seq: int, messages: Sequence[OutMessage]) -> None:
-        self.entries.append((seq, list(messages)))
+    async def put(self, seq: int, entry: Entry) -> None:
+        self.entries.append((seq, entry))
 
     def on(self, topic: str) -> list[OutMessage]:
-        return [m for _, messages in self.entries for m in messages if m.topic == topic]
+        found = [m for _, entry in self.entries for m in entry.messages if m is not None]
+        return [message for message in found if message.topic == topic]
 
 
 class FixedPrograms:

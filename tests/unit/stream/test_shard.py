@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engine.ports import Position
 from engine.store.digest import digest_of
 from engine.store.memory import MemoryStore
-from engine.stream.outbox import OutMessage
+from engine.stream.outbox import Entry
 from engine.stream.shard import LostPosition, PartitionCountChanged, ShardSettings
 from schemas.deliveries import decode_delivery
 from schemas.kinds import KIND_HEADER, header
@@ -249,13 +249,44 @@ async def test_after_a_rollback_deliveries_wait_for_the_head_and_known_outcomes_
 
     shard, outlet = make_shard(programs)
     await shard.open()
-    await shard.withhold(head=6)
+    await shard.withhold(6, [])
     await shard.apply(log.records[:5])
     assert outlet.on("deliveries.critical") == []
     await shard.apply(log.records[5:])
     (released,) = outlet.on("deliveries.critical")
     assert decode_delivery(released.value).user == OTHER
     assert shard.withhold_until == 0
+
+
+async def test_after_a_rollback_deliveries_left_in_the_outbox_are_kept_back_too() -> None:
+    programs, store = FixedPrograms([THANKS]), MemoryStore()
+    log = _opening()
+    log.event(USER, "Order Completed", 5)
+    before, _ = make_shard(programs, store)
+    await before.open()
+    await before.apply(log.records)
+    shard, outlet = make_shard(programs, store)
+    pending = await shard.open()
+    left = await shard.withhold(10, pending)
+    assert [m.topic for _, entry in left for m in entry.messages if m] == ["decisions"]
+    assert [entry.mark for _, entry in left] == [entry.mark for _, entry in pending]
+    for at in range(50, 60):
+        log.tick(at)
+    await shard.apply(log.records)
+    (released,) = outlet.on("deliveries.critical")
+    assert decode_delivery(released.value).user == USER
+
+
+async def test_without_a_rollback_the_outbox_of_the_owner_before_is_published_as_it_is() -> None:
+    programs, store = FixedPrograms([THANKS]), MemoryStore()
+    log = _opening()
+    log.event(USER, "Order Completed", 5)
+    before, outlet = make_shard(programs, store)
+    await before.open()
+    await before.apply(log.records)
+    shard, _ = make_shard(programs, store)
+    pending: list[tuple[int, Entry]] = await shard.open()
+    assert await shard.withhold(0, pending) == outlet.entries
 
 
 def _busy_log() -> Log:
@@ -287,11 +318,9 @@ async def test_batching_changes_neither_state_nor_decisions(cuts: set[int]) -> N
 
 async def test_a_restart_between_batches_changes_neither_state_nor_decisions() -> None:
     log, store = _busy_log(), MemoryStore()
-    published: list[OutMessage] = []
     for start in range(0, len(log.records), 7):
-        shard, outlet = make_shard(FixedPrograms([CART, THANKS]), store)
+        shard, _ = make_shard(FixedPrograms([CART, THANKS]), store)
         await shard.open()
         await shard.apply(log.records[start : start + 7])
         await shard.drain_due()
-        published += [message for _, messages in outlet.entries for message in messages]
     assert await digest_of(store, 0) == (await _digest(log, []))[0]

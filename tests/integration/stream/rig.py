@@ -1,0 +1,162 @@
+"""A worker in this process on a real Kafka and a real Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from engine import clock
+from engine.http import Health
+from engine.registry.operations import Signature, open_to_write
+from engine.settings import Settings, load_settings
+from engine.store.redis import RedisStore
+from engine.stream.worker import Worker
+from engine.tasks import spawn
+from engine.topics import ensure_topics
+from schemas.partitioner import partition_of
+from schemas.topics import Topics
+from tests.unit.stream.builders import iso
+from tests.waiting import eventually
+from triggers.definition import Policy, TriggerDefinition
+
+PARTITIONS = 4
+
+
+def make_settings(servers: str, redis_url: str, prefix: str, **changes: str) -> Settings:
+    """Settings of one test."""
+    return load_settings(
+        {
+            "TRIPLINE_KAFKA_SERVERS": servers,
+            "TRIPLINE_REDIS_URL": redis_url,
+            "TRIPLINE_LOG_SECRET": "s" * 32,
+            "TRIPLINE_TOPIC_PREFIX": prefix,
+            "TRIPLINE_GROUP": f"{prefix}group",
+            "TRIPLINE_PARTITIONS": str(PARTITIONS),
+            "TRIPLINE_SESSION_TIMEOUT_S": "6",
+            "TRIPLINE_HEARTBEAT_S": "1",
+        }
+        | {f"TRIPLINE_{name.upper()}": value for name, value in changes.items()}
+    )
+
+
+@dataclass
+class Rig:
+    """Everything a test touches."""
+
+    settings: Settings
+    store: RedisStore
+    producer: AIOKafkaProducer
+    health: Health = field(default_factory=Health)
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.settings.topic_prefix)
+
+    async def apply(
+        self, *documents: Mapping[str, Any], policy: Mapping[str, Any] | None = None
+    ) -> int:
+        """Register and activate these triggers."""
+        triggers = [TriggerDefinition.model_validate(document) for document in documents]
+        policies = {"default": Policy.model_validate(policy or {"grace": "0s"})}
+        async with open_to_write(self.settings, 20.0) as registry:
+            plan = registry.plan({t.id: t for t in triggers}, policies)
+            return (await registry.put_in_force(plan, Signature("test"))).number
+
+    async def send(
+        self,
+        user: str,
+        event: str,
+        *,
+        message_id: str = "",
+        properties: Mapping[str, Any] | None = None,
+        device: str | None = None,
+        partition: int | None = None,
+    ) -> None:
+        """Append one client event of now."""
+        message: dict[str, Any] = {
+            "type": "track",
+            "messageId": message_id or f"{user}-{event}-{clock.monotonic_s()}",
+            "event": event,
+            "userId": user,
+            "timestamp": iso(clock.now_ms()),
+            "properties": dict(properties or {}),
+        }
+        if device:
+            message["context"] = {"device": {"token": device, "type": "android"}}
+        await self.append(msgspec.json.encode(message), user, partition)
+
+    async def append(self, value: bytes, user: str, partition: int | None = None) -> None:
+        home = partition_of(user, PARTITIONS) if partition is None else partition
+        await self.producer.send_and_wait(
+            self.topics.events, value, key=user.encode(), partition=home
+        )
+
+    async def rows(self, topic: str) -> list[dict[str, Any]]:
+        """Everything on a topic, decoded."""
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_servers, group_id=None
+        ) as consumer:
+            count = 1 if topic == self.topics.dead_letters else PARTITIONS
+            tps = [TopicPartition(topic, partition) for partition in range(count)]
+            ends = await consumer.end_offsets(tps)
+            consumer.assign(tps)
+            await consumer.seek_to_beginning(*tps)
+            found: list[dict[str, Any]] = []
+            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
+                batches = await consumer.getmany(timeout_ms=200)
+                found += [msgspec.json.decode(r.value) for rs in batches.values() for r in rs]
+        return found
+
+    async def decisions(self) -> list[tuple[str, str, str]]:
+        """(trigger, user, outcome or reason), sorted."""
+        rows = await self.rows(self.topics.decisions)
+        return sorted((r["trigger"], r["user"], r["reason"] or r["outcome"]) for r in rows)
+
+    async def decided(
+        self, expected: Sequence[tuple[str, str, str]], within_s: float = 30.0
+    ) -> None:
+        """Wait until exactly these decisions were made."""
+
+        async def equal() -> bool:
+            return await self.decisions() == sorted(expected)
+
+        try:
+            await eventually(equal, within_s=within_s, every_s=0.2)
+        except AssertionError:
+            assert await self.decisions() == sorted(expected)
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[Worker]:
+        """A worker that runs while the block does, and stops well."""
+        worker = Worker(self.settings, self.store, self.health)
+        task = spawn(worker.run(), "worker")
+        try:
+            await eventually(
+                lambda: task.done() or ((c := self.health.get("assignment")) and c.ok), within_s=30
+            )
+            if task.done():
+                task.result()
+            yield worker
+        finally:
+            worker.stop()
+            await asyncio.wait([task], timeout=30)
+        task.result()
+
+
+@asynccontextmanager
+async def open_rig(settings: Settings) -> AsyncIterator[Rig]:
+    """Topics made, store ready, a producer."""
+    await ensure_topics(settings)
+    store = RedisStore(settings.redis_url, settings.key_prefix)
+    await store.wait_ready(20.0)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_servers, acks="all")
+    await producer.start()
+    try:
+        yield Rig(settings, store, producer)
+    finally:
+        await producer.stop()
+        await store.aclose()
