@@ -87,20 +87,6 @@ async def test_bad_input_is_a_dead_letter_and_never_stops_a_shard(rig: Rig) -> N
     }
 
 
-async def test_two_workers_share_the_shards_and_one_takes_over_from_the_other(rig: Rig) -> None:
-    await rig.apply(THANKS)
-    users = [f"user-{n}" for n in range(20)]
-    expected = [("thanks", user, "ADMITTED") for user in users]
-    async with rig.worker():
-        async with Rig(rig.settings, rig.store, rig.producer).worker():
-            for user in users[:10]:
-                await rig.send(user, "Order Completed", device=f"token-{user}")
-            await rig.decided(expected[:10], within_s=60)
-        for user in users[10:]:
-            await rig.send(user, "Order Completed", device=f"token-{user}")
-        await rig.decided(expected, within_s=60)
-
-
 async def test_a_state_without_its_redis_is_refused_with_what_to_do(
     fresh_kafka: FreshKafka, fresh_redis: FreshRedis, topic_prefix: str
 ) -> None:
