@@ -43,8 +43,8 @@ class Signature:
     message: str = ""
 
 
-#: In a log that keeps its records' own time an activation must not move that time: every shard takes
-#: the later of this and its watermark. Idle triggers count from here, not from the present.
+#: In a log that keeps its records' own time an activation must not move that time: every shard
+#: takes the later of this and its watermark. Idle triggers count from here, not from the present.
 LOG_CLOCK_MS = 1
 
 

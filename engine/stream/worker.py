@@ -8,7 +8,7 @@ are told to Kafka for its lag dashboards.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -216,7 +216,7 @@ class Worker:
             fatal=self._fatal,
         )
 
-    async def _revoked(self, app: object, *_: object, **__: object) -> None:
+    async def _revoked(self, app: Any, /, *_: Any, signal: Any, **__: Any) -> None:
         if app is not self._app:
             return  # Faust's signals reach the handlers of every app in the process
         self._epoch += 1
