@@ -20,9 +20,12 @@ class Lane(StrEnum):
     LOW = "low"
 
 
-#: Delay tiers of the re-queue. Chosen so that FCM's "never retry sooner than 10 s" holds in the
-#: first, its 60 s default after a 429 in the second and Apple's 15 minutes in the third.
-RETRY_TIERS_MS = (10_000, 60_000, 900_000)
+#: Delay tiers of the re-queue. The first is for claims a limit refuses by a moment: decisions are
+#: spaced exactly in log time, but reach the gate some milliseconds more or less later. Back-off
+#: after a failure begins with the second, so that FCM's "never retry sooner than 10 s" holds; then
+#: its 60 s default after a 429, and Apple's 15 minutes.
+RETRY_TIERS_MS = (1_000, 10_000, 60_000, 900_000)
+BACK_OFF_FROM = 1
 
 
 @dataclass(frozen=True, slots=True)

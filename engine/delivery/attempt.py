@@ -17,7 +17,7 @@ from engine.ports import GateAnswer, Verdict
 from schemas.deliveries import Delivery
 from schemas.reasons import Reason
 from schemas.records import DeadToken
-from schemas.topics import RETRY_TIERS_MS
+from schemas.topics import BACK_OFF_FROM, RETRY_TIERS_MS
 
 #: `SendResult.reason` for a device whose platform has no provider here.
 NOT_CONFIGURED = "NOT_CONFIGURED"
@@ -190,8 +190,8 @@ def _back_off_ms(
 ) -> int:
     """As long as the attempt's tier, or a shorter one that leaves time to send; a little less at
     random, and at least as long as a provider asks."""
-    index = min(attempt, len(rules.tiers_ms) - 1)
-    while index and rules.tiers_ms[index] >= left_ms:
+    index = min(attempt + BACK_OFF_FROM, len(rules.tiers_ms) - 1)
+    while index > BACK_OFF_FROM and rules.tiers_ms[index] >= left_ms:
         index -= 1
     tier_ms = rules.tiers_ms[index]
     asked_s = max((found.result.retry_after_s or 0.0 for found in results), default=0.0)

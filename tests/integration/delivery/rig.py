@@ -41,7 +41,7 @@ from triggers.definition import TriggerDefinition
 SECRET = "a secret of sixteen characters"
 PARTITIONS = 2
 #: Short waits behind the re-queue topics.
-TIERS_MS = (200, 400, 1_500)
+TIERS_MS = (100, 200, 400, 1_500)
 
 
 def definition(trigger: str, **changes: Any) -> TriggerDefinition:

@@ -12,6 +12,7 @@ from engine.ports import Claim, StoreUnavailable, Verdict
 from engine.standins.rules import Action, Rule
 from engine.store.redis import RedisStore
 from schemas.reasons import Reason
+from schemas.topics import RETRY_TIERS_MS, Lane
 from tests.integration.delivery.rig import Rig, delivery_rig, standins
 from tests.waiting import eventually
 
@@ -86,6 +87,53 @@ async def test_never_more_requests_are_under_way_than_allowed(
         async with rig.working({"android": providers.senders["android"]}):
             await eventually(lambda: len(providers.received()) >= 8)
             assert len(providers.received()) == 8
+
+
+async def test_what_is_read_ahead_is_bounded_while_nothing_can_be_sent(
+    kafka: KafkaBroker, redis_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    window_max, in_flight_max = 20, 5
+    narrow = delivery_rig(
+        kafka.servers,
+        redis_url,
+        topic_prefix,
+        window_max=window_max,
+        in_flight_max=in_flight_max,
+        request_timeout_s=4.0,
+    )
+    async with narrow as rig, standins(tmp_path, [Rule(action=Action.HANG, first=5)]) as providers:
+        deliveries = [rig.delivery() for _ in range(400)]
+        await rig.admit(*deliveries)
+        async with rig.working({"android": providers.senders["android"]}) as worker:
+            # A poll may bring as much again as the window before the partition is paused.
+            most = 2 * window_max * rig.settings.partitions
+            seen = await eventually(lambda: worker.queued(Lane.NORMAL), within_s=5)
+            while len(providers.received()) == in_flight_max:
+                seen = max(seen, await eventually(lambda: worker.queued(Lane.NORMAL)))
+            outcomes = await rig.outcomes_of(*deliveries, within_s=60)
+    assert window_max <= seen <= most
+    assert Counter(o.reason for o in outcomes.values()) == {
+        Reason.UNKNOWN: in_flight_max,
+        Reason.ACCEPTED: 400 - in_flight_max,
+    }
+
+
+async def test_while_the_only_provider_refuses_us_deliveries_stay_in_their_lane(
+    kafka: KafkaBroker, redis_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    refused = Rule(status=403, reason="THIRD_PARTY_AUTH_ERROR")
+    few = delivery_rig(kafka.servers, redis_url, topic_prefix, in_flight_max=10)
+    async with few as rig, standins(tmp_path, [refused]) as providers:
+        deliveries = [rig.delivery() for _ in range(200)]
+        await rig.admit(*deliveries)
+        async with rig.working({"android": providers.senders["android"]}):
+            # The first round, then at least three probes: after 1, 2 and 4 seconds.
+            await eventually(lambda: len(providers.received()) >= 13, within_s=20)
+            providers.fcm.book.replace([])
+            outcomes = await rig.outcomes_of(*deliveries, within_s=60)
+        put_back = [r for tier in RETRY_TIERS_MS for r in await rig.read(rig.topics.retry(tier))]
+    assert {o.reason for o in outcomes.values()} == {Reason.ACCEPTED}
+    assert len(put_back) <= 25
 
 
 async def test_stopping_finishes_what_is_being_sent_and_commits_it(

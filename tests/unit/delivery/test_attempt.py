@@ -268,5 +268,5 @@ def test_a_gate_never_refunds_what_an_earlier_round_may_have_delivered(
 
 
 def test_the_tier_is_the_shortest_that_is_long_enough() -> None:
-    waits_ms = (0, 10_000, 10_001, 60_000, 60_001, 900_000, 10_000_000)
-    assert [RULES.tier_of(wait_ms) for wait_ms in waits_ms] == [0, 0, 1, 1, 2, 2, 2]
+    waits_ms = (0, 1_000, 1_001, 10_000, 10_001, 60_000, 60_001, 900_000, 10_000_000)
+    assert [RULES.tier_of(wait_ms) for wait_ms in waits_ms] == [0, 0, 1, 1, 2, 2, 3, 3, 3]
