@@ -44,6 +44,39 @@ def is_repeated(state: UserState, trigger: str, key: str, e: int) -> bool:
     return e <= (memory.ended_floor if ended is None else ended)
 
 
+def is_acted_on(state: UserState, trigger: str, key: str, e: int, a: int) -> bool:
+    """An immediate start whose messageId was acted on in the last 24 h.
+
+    A repetition need not have the client time of the first: without a timestamp, or with one from
+    a clock that is ahead, `e` is the append time of each copy.
+    """
+    memory = state.memory.get(trigger)
+    if memory is None:
+        return False
+    ended = memory.ended.get(key)
+    return e <= memory.ended_floor if ended is None else a - ended <= MEMORY_MS
+
+
+def is_known_untimed(state: UserState, trigger: str, key: str, a: int) -> bool:
+    """A message without a client time of its own that started an instance in the last 24 h."""
+    memory = state.memory.get(trigger)
+    if memory is None:
+        return False
+    started = memory.untimed.get(key)
+    return started is not None and a - started <= MEMORY_MS
+
+
+def remember_untimed(state: UserState, trigger: str, key: str, a: int, out: Effects) -> None:
+    """Remember a start whose client time is its append time `a`."""
+    memory = memory_of(state, trigger)
+    memory.untimed[key] = a
+    if len(memory.untimed) > REMEMBERED_MAX:
+        prune_memory(memory, a)
+    if len(memory.untimed) > REMEMBERED_MAX:
+        del memory.untimed[min(memory.untimed, key=lambda name: (memory.untimed[name], name))]
+        out.evicted["untimed"] += 1
+
+
 def remember_end(
     state: UserState, trigger: str, key: str, e: int, now_ms: int, out: Effects
 ) -> None:
@@ -70,7 +103,7 @@ def remember_cancel(
     """Remember an `unless` match at client time `e` with its compared fields; True if new."""
     memory = memory_of(state, trigger)
     for cancel in memory.cancels:
-        if cancel.clause == clause and cancel.fields == fields:
+        if cancel.clause == clause and _same_fields(cancel.fields, fields):
             if e <= cancel.e:
                 return False
             cancel.e = e
@@ -84,6 +117,11 @@ def remember_cancel(
         memory.cancel_floor = max(memory.cancel_floor, oldest.e)
         out.evicted["cancels"] += 1
     return True
+
+
+def _same_fields(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Python holds True and 1 for equal, the language does not: their texts tell them apart."""
+    return one == other and repr(one) == repr(other)
 
 
 def died_already(

@@ -7,12 +7,13 @@ and answers with a reason or None. The first reason wins. `take` books an admitt
 A new check is one function here and one row in `CHECKS`.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
 from schemas.reasons import Reason
 from triggers.program import CompiledTrigger, Program
-from triggers.state import COOLDOWNS_MAX, Cooled, Sent, UserState
+from triggers.state import COOLDOWNS_MAX, Cooled, Pending, UserState
 
 
 class Candidate(NamedTuple):
@@ -71,7 +72,7 @@ def check_spacing(candidate: Candidate, state: UserState, at: int) -> Reason | N
     trigger = candidate.trigger
     if not trigger.marketing or not state.sends:
         return None
-    return Reason.SPACING if at - state.sends[-1].at < trigger.policy.spacing_ms else None
+    return Reason.SPACING if at - state.sends[-1] < trigger.policy.spacing_ms else None
 
 
 def check_caps(candidate: Candidate, state: UserState, at: int) -> Reason | None:
@@ -84,7 +85,7 @@ def check_caps(candidate: Candidate, state: UserState, at: int) -> Reason | None
         return None
     sends = state.sends
     for cap in trigger.policy.caps:
-        if len(sends) >= cap.max_count and at - sends[-cap.max_count].at < cap.per_ms:
+        if len(sends) >= cap.max_count and at - sends[-cap.max_count] < cap.per_ms:
             return Reason.FREQUENCY_CAP
     return None
 
@@ -107,14 +108,12 @@ def refusal(candidate: Candidate, state: UserState, at: int) -> Reason | None:
     return None
 
 
-def take(
-    program: Program, candidate: Candidate, state: UserState, at: int, delivery: bytes
-) -> bool:
+def take(program: Program, candidate: Candidate, state: UserState, at: int) -> bool:
     """Book an admitted candidate: spacing, caps and cooldown. True when a bound was overrun."""
     trigger = candidate.trigger
     if trigger.marketing and program.sends_window_ms:
-        state.sends.append(Sent(at, delivery))
-        del state.sends[: -program.sends_max]
+        _drop_old_sends(state, program.sends_max)
+        state.sends.append(at)
     if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
         return False
     state.cooled = [
@@ -122,7 +121,7 @@ def take(
         for cooled in state.cooled
         if cooled.trigger != trigger.id or cooled.per != candidate.per
     ]
-    state.cooled.append(Cooled(trigger.id, candidate.per, at, delivery))
+    state.cooled.append(Cooled(trigger.id, candidate.per, at))
     if len(state.cooled) <= COOLDOWNS_MAX:
         return False
     # Errs towards silence: what was pushed out counts for every per value of its trigger.
@@ -132,7 +131,32 @@ def take(
     return True
 
 
-def refund(state: UserState, delivery: bytes) -> None:
+def _drop_old_sends(state: UserState, sends_max: int) -> None:
+    """Keep what any cap or spacing can still ask for: the last `sends_max` that stay for certain.
+
+    A send whose outcome is not known may be given back, and then an older one counts again:
+    another policy may have admitted the newer one.
+    """
+    sends = state.sends
+    if len(sends) < sends_max:
+        return
+    refundable = Counter(pending.at for pending in state.pending if pending.counts)
+    settled = 0
+    for number in range(len(sends) - 1, 0, -1):
+        if refundable[sends[number]]:
+            refundable[sends[number]] -= 1
+        else:
+            settled += 1
+        if settled >= sends_max:
+            del sends[:number]
+            return
+
+
+def refund(state: UserState, pending: Pending) -> None:
     """Give back what a delivery took that did not reach the user for certain."""
-    state.sends = [sent for sent in state.sends if sent.delivery != delivery]
-    state.cooled = [cooled for cooled in state.cooled if cooled.delivery != delivery]
+    if pending.counts and pending.at in state.sends:
+        state.sends.remove(pending.at)
+    taken = (pending.trigger, pending.per, pending.at)
+    state.cooled = [
+        cooled for cooled in state.cooled if (cooled.trigger, cooled.per, cooled.at) != taken
+    ]

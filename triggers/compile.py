@@ -4,8 +4,9 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from schemas.events import Event
 from triggers.conditions import compile_filter
 from triggers.definition import EventWhen, IdleWhen, Policy, TriggerDefinition, When
 from triggers.definition import Unless as UnlessDefinition
@@ -13,6 +14,7 @@ from triggers.paths import compile_path, compile_projection
 from triggers.patterns import EventPattern, IdlePattern, Pattern, Want
 from triggers.policy import Cap, CompiledPolicy, grace_for
 from triggers.program import CompiledTrigger, Program, Unless, build_program
+from triggers.state import storable
 from triggers.texts import declared_paths
 
 
@@ -93,7 +95,7 @@ def compile_trigger(
 
 def _compile_unless(clause: UnlessDefinition) -> Unless:
     compiled = compile_filter(clause.where, references=True)
-    return Unless(clause.events, compiled, compile_projection(compiled.event_paths))
+    return Unless(clause.events, compiled, _kept(compiled.event_paths))
 
 
 def _stored_paths(definition: TriggerDefinition, unless: Iterable[Unless]) -> tuple[str, ...]:
@@ -106,6 +108,14 @@ def _stored_paths(definition: TriggerDefinition, unless: Iterable[Unless]) -> tu
         for found in declared_paths((push.title, push.body)).values():
             paths.update(dict.fromkeys(found))
     return tuple(paths)
+
+
+def _kept(paths: tuple[str, ...]) -> Callable[[Event], dict[str, Any]]:
+    """Reads what is kept of an event, in a form that state can hold."""
+    fields_of = compile_projection(paths)
+    if not paths:
+        return fields_of
+    return lambda event: {path: storable(value) for path, value in fields_of(event).items()}
 
 
 def _cooldowns(
@@ -123,7 +133,7 @@ def _event_pattern(when: When, context: _Context) -> Pattern:
     assert isinstance(when, EventWhen)
     compiled = compile_filter(when.where)
     wants = tuple(Want(name, compiled) for name in when.events)
-    return EventPattern(wants, compile_projection(context.stored))
+    return EventPattern(wants, _kept(context.stored))
 
 
 def _idle_pattern(when: When, context: _Context) -> Pattern:

@@ -67,12 +67,12 @@ def apply_event(
 def apply_outcome(
     program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
 ) -> bool:
-    """Apply how a delivery ended. The first outcome of a delivery counts (T9)."""
+    """Apply how a delivery ended. The first outcome of a delivery counts (T9), until `drop_at`."""
     changed = fire_before(program, user, state, a, out)
     changed |= remove_dead(state, record.dead_tokens)
     key = bytes.fromhex(record.delivery_id)
     for pending in state.pending:
-        if pending.delivery == key:
+        if pending.delivery == key and a < pending.drop_at:
             break
     else:
         if changed:
@@ -80,7 +80,7 @@ def apply_outcome(
         return changed
     state.pending.remove(pending)
     if record.reason in REFUNDED:
-        refund(state, key)
+        refund(state, pending)
     out.closed.append(record.delivery_id)
     out.journal.append(Journal(user, a, record.trigger, record.reason, record.delivery_id))
     trigger = program.triggers.get(record.trigger)
@@ -111,7 +111,8 @@ def _fire(
         trigger = program.triggers.get(instance.trigger)
         if trigger is None:
             # The trigger was removed while the instance was pending.
-            out.decisions.append(_ended(instance, user, 0, due, Outcome.SUPPRESSED, Reason.PAUSED))
+            at = max(due, state.decided_at)
+            out.decisions.append(_ended(instance, user, 0, at, Outcome.SUPPRESSED, Reason.PAUSED))
             continue
         candidates.append(_of_instance(trigger, user, instance))
     for trigger in program.watching:
@@ -195,7 +196,7 @@ def _start(
         return True
     if trigger.wait_ms:
         return _arm(user, state, trigger, per, activation, a, out)
-    if absence.is_repeated(state, trigger.id, activation.key, e):
+    if absence.is_acted_on(state, trigger.id, activation.key, e, a):
         out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
         return False
     absence.remember_end(state, trigger.id, activation.key, e, a, out)
@@ -214,13 +215,18 @@ def _arm(
 ) -> bool:
     """Start or restart the pending instance of this per value, unless it is dead already."""
     e = activation.start_e
+    if absence.is_known_untimed(state, trigger.id, activation.key, a):
+        out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
+        return False
     current = absence.find(state, trigger.id, per)
     if current is not None and not (trigger.restart and e >= current.start_e):
         return False
     if current is None and absence.is_repeated(state, trigger.id, per, e):
         out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
         return False
-    chain_e = e if current is None else current.chain_e
+    if e == a:
+        absence.remember_untimed(state, trigger.id, activation.key, a, out)
+    chain_e = 0 if current is None else current.chain_e or current.start_e
     if current is not None:
         state.instances.remove(current)
     instance = Instance(
@@ -229,7 +235,7 @@ def _arm(
         activation=activation.key,
         start_e=e,
         chain_e=chain_e,
-        fire_at=absence.fire_time(trigger, e, chain_e),
+        fire_at=absence.fire_time(trigger, e, chain_e or e),
         fields=activation.start_fields,
     )
     if absence.died_already(state, trigger, e, instance.fields):
@@ -302,7 +308,7 @@ def _book(
 ) -> None:
     trigger = candidate.trigger
     key = bytes.fromhex(delivery)
-    if take(program, candidate, state, at, key):
+    if take(program, candidate, state, at):
         out.evicted["cooldowns"] += 1
     expires_at = candidate.due_ms + trigger.expires_ms
     state.pending.append(
@@ -310,7 +316,8 @@ def _book(
             delivery=key,
             trigger=trigger.id,
             per=candidate.per,
-            start_e=candidate.start_e,
+            at=at,
+            counts=trigger.marketing,
             drop_at=max(expires_at, at) + DAY_MS,
             fields=candidate.start_fields if trigger.unless else {},
         )
@@ -338,7 +345,7 @@ def per_value(trigger: CompiledTrigger, event: Event) -> str | None:
     """What keys the instance: "" for the user, the messageId, or the value at the path.
 
     None: the path leads to no string, number or boolean (PER_MISSING). Numbers and booleans are
-    told apart from strings that look the same.
+    told apart from strings that look the same; 1 and 1.0 are the same number.
     """
     if trigger.per_event:
         return event.message_id
@@ -349,6 +356,8 @@ def per_value(trigger: CompiledTrigger, event: Event) -> str | None:
         return value
     if value is MISSING or value is None or type(value) in (Many, dict, list):
         return None
+    if type(value) is float and value.is_integer():
+        value = int(value)
     return f"\x1f{value}"
 
 

@@ -1,13 +1,18 @@
 """What a user's state may forget, and when. Driven by the timer index, never by a TTL.
 
 Every remembered thing has a time from which it can no longer change a verdict. `due` is the latest
-of them, so that one wake-up forgets everything; `prune` drops what has expired. Forgetting earlier
-or later never changes a decision: each reader compares times itself.
+of them, so that one wake-up forgets everything; `prune` drops what has expired. Forgetting later
+never changes a decision: each reader compares times itself. Forgetting earlier would: a start may
+be up to 24 h old, and then its F lies before the log time at which it is decided, so what
+admission reads (sends, cooldowns, the last decision) is kept `LOOK_BACK_MS` longer.
 """
 
 from triggers.effects import Effects
 from triggers.program import Program
 from triggers.state import MEMORY_MS, Memory, UserState
+
+#: No decision is earlier than this before the log time: F > e >= a - 24 h (design.md T1, T4).
+LOOK_BACK_MS = MEMORY_MS
 
 
 def due(program: Program, state: UserState) -> int:
@@ -16,11 +21,13 @@ def due(program: Program, state: UserState) -> int:
     for memory in state.memory.values():
         latest = max(latest, _memory_expiry(memory))
     if state.sends:
-        latest = max(latest, state.sends[-1].at + program.sends_window_ms)
+        latest = max(latest, _sends_expiry(program, state))
     for cooled in state.cooled:
-        latest = max(latest, cooled.at + _cooldown_ms(program, cooled.trigger))
+        latest = max(latest, _cooldown_expiry(program, cooled.trigger, cooled.at))
     for trigger, at in state.cooled_floor.items():
-        latest = max(latest, at + _cooldown_ms(program, trigger))
+        latest = max(latest, _cooldown_expiry(program, trigger, at))
+    if _forgets_decision(state):
+        latest = max(latest, state.decided_at + LOOK_BACK_MS)
     for pending in state.pending:
         latest = max(latest, pending.drop_at)
     return latest
@@ -30,17 +37,19 @@ def prune(program: Program, state: UserState, now_ms: int, out: Effects) -> None
     """Forget what can no longer change a verdict at log time `now_ms`."""
     for trigger in [t for t, memory in state.memory.items() if _memory_expiry(memory) <= now_ms]:
         del state.memory[trigger]
-    if state.sends and state.sends[-1].at + program.sends_window_ms <= now_ms:
+    if state.sends and _sends_expiry(program, state) <= now_ms:
         state.sends.clear()
     if state.cooled:
         state.cooled = [
             cooled
             for cooled in state.cooled
-            if cooled.at + _cooldown_ms(program, cooled.trigger) > now_ms
+            if _cooldown_expiry(program, cooled.trigger, cooled.at) > now_ms
         ]
     for trigger, at in list(state.cooled_floor.items()):
-        if at + _cooldown_ms(program, trigger) <= now_ms:
+        if _cooldown_expiry(program, trigger, at) <= now_ms:
             del state.cooled_floor[trigger]
+    if _forgets_decision(state) and state.decided_at + LOOK_BACK_MS <= now_ms:
+        state.decided_at = 0
     for pending in [pending for pending in state.pending if pending.drop_at <= now_ms]:
         state.pending.remove(pending)
         out.closed.append(pending.delivery.hex())
@@ -51,6 +60,7 @@ def prune_memory(memory: Memory, now_ms: int) -> None:
     oldest_e = now_ms - MEMORY_MS
     memory.cancels = [cancel for cancel in memory.cancels if cancel.e >= oldest_e]
     memory.ended = {key: e for key, e in memory.ended.items() if e >= oldest_e}
+    memory.untimed = {key: a for key, a in memory.untimed.items() if a >= oldest_e}
 
 
 def _memory_expiry(memory: Memory) -> int:
@@ -60,11 +70,22 @@ def _memory_expiry(memory: Memory) -> int:
         latest = max(latest, cancel.e)
     for e in memory.ended.values():
         latest = max(latest, e)
+    for a in memory.untimed.values():
+        latest = max(latest, a)
     return latest + MEMORY_MS + 1
 
 
-def _cooldown_ms(program: Program, trigger_id: str) -> int:
+def _sends_expiry(program: Program, state: UserState) -> int:
+    return state.sends[-1] + program.sends_window_ms + LOOK_BACK_MS
+
+
+def _cooldown_expiry(program: Program, trigger_id: str, at: int) -> int:
     trigger = program.triggers.get(trigger_id)
     if trigger is None:
-        return 0
-    return max(trigger.cooldown_user_ms, trigger.cooldown_per_ms)
+        return at
+    return at + max(trigger.cooldown_user_ms, trigger.cooldown_per_ms) + LOOK_BACK_MS
+
+
+def _forgets_decision(state: UserState) -> bool:
+    """With a last activity the state stays, and a silence may lie further back than a start."""
+    return bool(state.decided_at) and not state.seen

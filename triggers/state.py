@@ -6,6 +6,7 @@ so that a user with two pending timers stays within 400 bytes in Redis (design.m
 """
 
 from collections.abc import Iterable
+from sys import float_info
 from typing import Any
 
 import msgspec
@@ -20,13 +21,17 @@ PENDING_MAX = 64
 REMEMBERED_MAX = 32
 COOLDOWNS_MAX = 64
 DEVICES_MAX = 8
+#: How deep a kept value may nest.
+KEPT_DEPTH_MAX = 16
+
+_FLOAT_MAX = int(float_info.max)
 
 
 class Instance(msgspec.Struct, array_like=True, gc=False):
     """One pending match: fires at `fire_at` unless it is cancelled.
 
     `start_e` is the client time of `$start`, `chain_e` that of the first start of its chain of
-    restarts; `fields` the declared values of `$start`.
+    restarts (0: the same); `fields` the declared values of `$start`.
     """
 
     trigger: str
@@ -51,20 +56,16 @@ class Memory(msgspec.Struct, array_like=True, gc=False):
 
     `cancels`: unless matches. `ended`: per value (or messageId) -> client time of the start that
     ended last. The floors are the latest client times that overflow pushed out: whatever is not
-    later than a floor counts as remembered, so overflow errs towards silence.
+    later than a floor counts as remembered, so overflow errs towards silence. `untimed`: messageId
+    -> append time of starts without a client time of their own (none, or ahead of the broker's):
+    sent again they would look like later starts.
     """
 
     cancels: list[Cancel] = []
     ended: dict[str, int] = {}
     cancel_floor: int = 0
     ended_floor: int = 0
-
-
-class Sent(msgspec.Struct, array_like=True, gc=False):
-    """One admitted marketing message, for spacing and caps."""
-
-    at: int
-    delivery: bytes
+    untimed: dict[str, int] = {}
 
 
 class Cooled(msgspec.Struct, array_like=True, gc=False):
@@ -73,16 +74,19 @@ class Cooled(msgspec.Struct, array_like=True, gc=False):
     trigger: str
     per: str
     at: int
-    delivery: bytes
 
 
 class Pending(msgspec.Struct, array_like=True, gc=False):
-    """An admitted delivery whose outcome is not in the log yet; it can still be cancelled."""
+    """An admitted delivery whose outcome is not in the log yet; it can still be cancelled.
+
+    `at`: when it was admitted, which tells what it took; `counts`: it took one of `sends`.
+    """
 
     delivery: bytes
     trigger: str
     per: str
-    start_e: int
+    at: int
+    counts: bool
     drop_at: int
     cancelled: bool = False
     fields: dict[str, Any] = {}
@@ -100,8 +104,9 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     """Everything stored of a user.
 
     `seen` is the last activity, rounded up to the program's granule; `idle_fired` maps an idle
-    trigger to the `seen` it fired for. `due` is the score of the user in the timer index, 0 for
-    none: always the value of `next_due` when the state was last written.
+    trigger to the `seen` it fired for. `sends` are the times of admitted marketing messages: at
+    most the largest cap, and those that may be given back. `due` is the score of the user in the
+    timer index, 0 for none: always the value of `next_due` when the state was last written.
     """
 
     version: int = STATE_VERSION
@@ -112,7 +117,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     instances: list[Instance] = []
     idle_fired: dict[str, int] = {}
     memory: dict[str, Memory] = {}
-    sends: list[Sent] = []
+    sends: list[int] = []
     cooled: list[Cooled] = []
     cooled_floor: dict[str, int] = {}
     pending: list[Pending] = []
@@ -122,8 +127,15 @@ class NewerState(Exception):
     """The stored state was written by a newer version of Tripline than this one."""
 
 
+class _Versioned(msgspec.Struct, array_like=True):
+    """The beginning of every state ever written."""
+
+    version: int
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(UserState)
+_version_decoder = msgspec.msgpack.Decoder(_Versioned)
 
 
 def encode_state(state: UserState) -> bytes:
@@ -133,23 +145,56 @@ def encode_state(state: UserState) -> bytes:
 
 def decode_state(data: bytes) -> UserState:
     """Raise `NewerState` when the data comes from a version this one cannot read."""
-    state = _decoder.decode(data)
-    if state.version > STATE_VERSION:
-        raise NewerState(
-            f"state version {state.version} is newer than {STATE_VERSION}: upgrade this process"
-        )
+    try:
+        state = _decoder.decode(data)
+    except msgspec.ValidationError:
+        _refuse_newer(_version_decoder.decode(data).version)
+        raise
+    _refuse_newer(state.version)
     return state
+
+
+def _refuse_newer(version: int) -> None:
+    if version > STATE_VERSION:
+        raise NewerState(
+            f"state version {version} is newer than {STATE_VERSION}: upgrade this process"
+        )
+
+
+def storable(value: Any, depth_max: int = KEPT_DEPTH_MAX) -> Any:
+    """A value of an event as state can hold it, whatever its emitter wrote.
+
+    msgpack has no integers beyond 64 bits (they become the nearest float), and nesting that the
+    JSON decoder took from a shallow stack can be too deep from a deeper one (what lies below
+    `depth_max` becomes null). Either would stop the shard when the state is written or read.
+    """
+    kind = type(value)
+    if kind is int:
+        return value if -(2**63) <= value < 2**64 else _nearest_float(value)
+    if kind is not list and kind is not dict:
+        return value
+    if not depth_max:
+        return None
+    if kind is list:
+        return [storable(item, depth_max - 1) for item in value]
+    return {name: storable(item, depth_max - 1) for name, item in value.items()}
+
+
+def _nearest_float(value: int) -> float:
+    return float(max(-_FLOAT_MAX, min(_FLOAT_MAX, value)))
 
 
 def is_blank(state: UserState) -> bool:
     """True when nothing is left worth keeping: the key can go."""
     return not (
-        state.seen
+        state.decided_at
+        or state.seen
         or state.devices
         or state.instances
         or state.memory
         or state.sends
         or state.cooled
+        or state.cooled_floor
         or state.pending
     )
 

@@ -15,6 +15,7 @@ from liquid import BoundTemplate, Environment, StrictUndefined
 from liquid.exceptions import LiquidError
 
 from triggers.paths import check_path
+from triggers.problems import suggestion
 
 EVENT_ROOTS = ("start", "event")
 LOCALE_PATH = "context.locale"
@@ -61,11 +62,14 @@ def compile_text(source: str) -> Text:
     """Parse and check a template; raise `TextError`."""
     try:
         template = _environment.from_string(source)
-        used = template.analyze().globals
+        used = template.analyze()
     except LiquidError as error:
         raise TextError(f"not a valid Liquid text: {str(error).splitlines()[0]}") from None
+    for name in used.filters:
+        if name not in _environment.filters:
+            raise TextError(f"unknown filter '{name}'{suggestion(name, _environment.filters)}")
     paths: dict[tuple[str, str], None] = {}
-    for root, variables in used.items():
+    for root, variables in used.globals.items():
         for variable in variables:
             found = _checked(root, variable.segments)
             if found is not None:

@@ -1,0 +1,424 @@
+"""Was anything said that should not have been, or not said that should have been?
+
+`check` looks at the evidence of a finished scenario from many sides, none of which trusts what the
+processes say of themselves: the model of the crash triggers, the plain records of the log, the
+provider's own journal, the gate's rings, the outcomes in the log, the dead letters, and a run of
+the same log over a memory store. It raises one AssertionError with everything that is wrong.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import orjson
+
+from engine.stream.outbox import unpack_entry
+from tests.crash.evidence import Claimed, Evidence, Push, seq_of
+from tests.crash.model import CANCELLED, Expected, Key, expect
+from tests.crash.triggers import (
+    CAPS,
+    COOLDOWN_MS,
+    GRACE_MS,
+    LEFT_ID,
+    LEFT_WAIT_MS,
+    MARKETING,
+    ORDER,
+    REMOVED,
+    SPACING_MS,
+    STOPPED_ID,
+    STOPPED_WAIT_MS,
+    THANKS_ID,
+)
+
+PROBLEMS_SHOWN_MAX = 8
+#: Time from a claim to its arrival at the provider where the ring no longer has the claim.
+UNKNOWN_FLIGHT_MS = 1_000
+LIMITS = frozenset({"COOLDOWN", "SPACING", "FREQUENCY_CAP"})
+ABSENCES = {STOPPED_ID: STOPPED_WAIT_MS + GRACE_MS, LEFT_ID: LEFT_WAIT_MS + GRACE_MS}
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the fault of a scenario excuses.
+
+    `in_flight_max`: deliveries that may have been under way at senders' kills in all; so many may
+    end UNKNOWN. `twice_max`: deliveries that may have been accepted twice. `rolled_back`: the store
+    went back in time, so commits and their outbox entries were made anew and the gate's rings are
+    incomplete. `paused`: OFFER was paused for a while. `senders`: deliveries were sent at all.
+    """
+
+    in_flight_max: int = 0
+    twice_max: int = 0
+    rolled_back: bool = False
+    paused: bool = False
+    senders: bool = True
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was counted on the way."""
+
+    events: int = 0
+    expected: int = 0
+    cancelled: int = 0
+    admitted: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    accepted: int = 0
+    twice: int = 0
+    unknown: int = 0
+    repeats: int = 0
+    again: int = 0
+    dead_letters: int = 0
+
+
+Check = Callable[[Evidence, Allowance, Findings], Iterator[tuple[str, str | None]]]
+"""Yields (problem, the user it is about)."""
+
+
+def check(evidence: Evidence, allowance: Allowance) -> Findings:
+    """Raise AssertionError with every kind of problem, a few examples, and one timeline each."""
+    findings = Findings(events=evidence.meaning.records)
+    texts = []
+    for one in CHECKS:
+        problems = list(one(evidence, allowance, findings))
+        if not problems:
+            continue
+        texts.append(f"{one.__name__}: {len(problems)} problems")
+        texts += [f"  {problem}" for problem, _ in problems[:PROBLEMS_SHOWN_MAX]]
+        user = next((user for _, user in problems if user is not None), None)
+        if user is not None:
+            texts.append(evidence.timeline(user))
+    assert not texts, "\n" + "\n".join(texts)
+    return findings
+
+
+def every_activation_is_decided_once_and_rightly(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """Against the model: none missing, none invented, none twice, each at its moment."""
+    expected, rows = expect(evidence.meaning), evidence.decided.rows
+    findings.expected = len(expected)
+    for key, endings in expected.items():
+        if len(endings) != 1:
+            yield f"{key}: the model itself ends it {len(endings)} times", key.user
+        elif key not in rows:
+            yield f"{key}: never decided, should be {endings[0]}", key.user
+        elif len(rows[key]) > 1:
+            yield f"{key}: decided {len(rows[key])} times: {rows[key]}", key.user
+        else:
+            row, ending = rows[key][0], endings[0]
+            findings.cancelled += ending.outcome == CANCELLED
+            fault = _ending_fault(row, ending, allowance)
+            if fault:
+                yield f"{key}: {fault}; decided {_short(row)}, expected {ending}", key.user
+    for key in rows.keys() - expected.keys():
+        yield f"{key}: decided {_short(rows[key][0])}, but nothing asks for it", key.user
+
+
+def _ending_fault(row: dict[str, Any], ending: Expected, allowance: Allowance) -> str:
+    at_ms = _ms(row["at"])
+    if at_ms != ending.at_ms:
+        return f"at {at_ms}, {at_ms - ending.at_ms:+d} ms off"
+    if ending.outcome == CANCELLED:
+        return "" if row["outcome"] == CANCELLED else "should be cancelled"
+    if not ending.reachable:
+        # A paused trigger says so before anybody looks for a device.
+        known = {"NO_DEVICE"} | ({"PAUSED"} if allowance.paused else set())
+        return "" if row["reason"] in known else "nobody could be reached"
+    if row["outcome"] == "ADMITTED":
+        return ""
+    allowed = LIMITS if row["trigger"] in MARKETING else frozenset[str]()
+    if allowance.paused and row["trigger"] in MARKETING:
+        allowed |= {"PAUSED"}
+    return "" if row["reason"] in allowed else "should be admitted"
+
+
+def no_absence_is_false(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """From plain records: nothing fired whose cancel was in the log between start and deadline."""
+    for key, rows in evidence.decided.rows.items():
+        if key.trigger not in ABSENCES or rows[0]["outcome"] == CANCELLED:
+            continue
+        clients = evidence.meaning.clients[key.user]
+        starts = [client for client in clients if client.message_id == key.activation]
+        first = min(starts, key=lambda start: start.order)
+        fires_ms = first.e + ABSENCES[key.trigger]
+        product = first.properties.get("product_id")
+        for client in clients:
+            cancels = client.name == ORDER or (
+                key.trigger == LEFT_ID
+                and client.name == REMOVED
+                and client.properties["product_id"] == product
+            )
+            if cancels and first.order < client.order and client.a <= fires_ms:
+                yield f"{key} fired, but {client} cancels it", key.user
+
+
+def decisions_are_those_of_a_run_without_faults(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """Row for row, all fields."""
+    findings.repeats, findings.again = evidence.decided.repeats, evidence.decided.again
+    pure: dict[Key, dict[str, Any]] = {}
+    for shard in evidence.pure.values():
+        for row in shard.decisions:
+            key = Key(row["trigger"], row["user"], row["activation"])
+            if key in pure:
+                yield f"{key}: decided twice by the pure run: {pure[key]} and {row}", key.user
+            pure[key] = row
+    for key in pure.keys() | evidence.decided.rows.keys():
+        rows = evidence.decided.rows.get(key, [])
+        if rows != [pure.get(key)]:
+            live = [_short(row) for row in rows]
+            yield f"{key}: live {live}, pure {_short(pure.get(key))}", key.user
+    for clash in evidence.decided.clashes:
+        yield f"one seq header, two contents: {clash}", None
+    if evidence.decided.again and not allowance.rolled_back:
+        yield f"{evidence.decided.again} decisions published again under another seq", None
+
+
+def stored_fields_are_those_of_a_run_without_faults(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """The digest of every shard, with the first field and user that differ."""
+    for shard, digest in evidence.digests.items():
+        pure = evidence.pure[shard]
+        if digest == pure.digest:
+            continue
+        live = evidence.live[shard]
+        names = [name for name in pure.content if pure.content[name] != live[name]]
+        for name in names:
+            yield from _difference(shard, name, live[name], pure.content[name], evidence)
+        if not names:
+            yield f"shard {shard}: digests differ, contents do not", None
+
+
+def _difference(
+    shard: int, name: str, live: Any, pure: Any, evidence: Evidence
+) -> Iterator[tuple[str, str | None]]:
+    if not isinstance(live, dict):
+        yield f"shard {shard}: {name} is {live}, pure {pure}", None
+        return
+    keys = [key for key in sorted({*live, *pure}, key=str) if live.get(key) != pure.get(key)]
+    for key in keys[:3]:
+        user = key if key in evidence.meaning.clients else None
+        text = f"shard {shard}: {len(keys)} {name} differ, first {key}"
+        yield f"{text}\n      live {live.get(key)}\n      pure {pure.get(key)}", user
+
+
+def deliveries_are_what_was_admitted(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """Every admitted one reached its lane, and nothing else did."""
+    admitted = evidence.admitted()
+    findings.admitted = len(admitted)
+    for delivery_id in admitted.keys() - evidence.deliveries.keys():
+        # After a rollback a delivery whose outcome the log holds already is dropped, not published:
+        # but then it was published the first time.
+        row = admitted[delivery_id]
+        yield f"{delivery_id} was admitted and never published: {_short(row)}", row["user"]
+    for delivery_id, records in evidence.deliveries.items():
+        if delivery_id not in admitted:
+            user = records[0]["user"]
+            yield f"{delivery_id} was published and never admitted: {records[0]}", user
+
+
+def every_delivery_ends_once(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """One first outcome each, and it agrees with what the provider says."""
+    if not allowance.senders:
+        return
+    admitted = evidence.admitted()
+    findings.outcomes = Counter(ended[0].reason for delivery_id, ended in evidence.outcomes.items())
+    for delivery_id, row in admitted.items():
+        ended = evidence.outcomes.get(delivery_id)
+        accepted = evidence.accepted.get(delivery_id, [])
+        if not ended:
+            yield f"{delivery_id} has no outcome; accepted {len(accepted)} times", row["user"]
+        elif ended[0].reason == "ACCEPTED" and not accepted:
+            yield f"{delivery_id} ended ACCEPTED, but the provider never took it", row["user"]
+        elif accepted and ended[0].reason not in ("ACCEPTED", "UNKNOWN"):
+            yield f"{delivery_id} was taken, but ended {ended[0].reason}", row["user"]
+        elif row["trigger"] == THANKS_ID and ended[0].reason not in ("ACCEPTED", "UNKNOWN"):
+            yield f"{delivery_id} is transactional, but ended {ended[0].reason}", row["user"]
+    for delivery_id in evidence.outcomes.keys() - admitted.keys():
+        yield f"{delivery_id} has an outcome and was never admitted", None
+    findings.unknown = findings.outcomes["UNKNOWN"]
+    if findings.unknown > allowance.in_flight_max:
+        yield f"{findings.unknown} ended UNKNOWN, at most {allowance.in_flight_max} may", None
+
+
+def nothing_is_sent_twice(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """The provider's journal: each delivery id accepted once."""
+    admitted = evidence.admitted()
+    findings.accepted = len(evidence.accepted)
+    twice = {name: pushes for name, pushes in evidence.accepted.items() if len(pushes) > 1}
+    findings.twice = len(twice)
+    for delivery_id in evidence.accepted.keys() - admitted.keys():
+        yield f"{delivery_id} was taken by the provider and never admitted", None
+    if len(twice) > allowance.twice_max:
+        for delivery_id, pushes in twice.items():
+            user = admitted[delivery_id]["user"] if delivery_id in admitted else None
+            yield f"{delivery_id} was accepted {len(pushes)} times: {pushes}", user
+
+
+def limits_hold_where_it_was_sent(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """Spacing, cooldown and caps of marketing, in claim times and in arrival times."""
+    rows = evidence.admitted()
+    claimed_ms: dict[str, int] = {}
+    for user, claims in evidence.claims.items():
+        claimed_ms |= {claim.delivery_id: claim.at_ms for claim in claims}
+        marketing = sorted(claim for claim in claims if claim.trigger in MARKETING)
+        for fault in _limit_faults(marketing, {}):
+            yield f"claims of {user}: {fault}", user
+    by_user: dict[str, list[Claimed]] = {}
+    flights: dict[str, int] = {}
+    for delivery_id, pushes in evidence.accepted.items():
+        row = rows.get(delivery_id)
+        if row is None or row["trigger"] not in MARKETING:
+            continue
+        for push in pushes:
+            arrived = Claimed(push.at_ms, delivery_id, row["trigger"])
+            by_user.setdefault(row["user"], []).append(arrived)
+            flights[delivery_id] = _flight_ms(push, claimed_ms)
+    for user, arrivals in by_user.items():
+        for fault in _limit_faults(sorted(arrivals), flights):
+            yield f"arrivals of {user}: {fault}", user
+
+
+def _flight_ms(push: Push, claimed_ms: dict[str, int]) -> int:
+    """How long before its arrival a push may have been claimed: by so much it may stand closer to
+    the next one than the limit says, because the gate counts from the claim."""
+    claimed = claimed_ms.get(push.delivery_id)
+    return UNKNOWN_FLIGHT_MS if claimed is None else push.at_ms - claimed
+
+
+def _limit_faults(sent: list[Claimed], flights: dict[str, int]) -> Iterator[str]:
+    last_of: dict[str, Claimed] = {}
+    for before, after in pairwise(sent):
+        if after.at_ms - before.at_ms < SPACING_MS - flights.get(before.delivery_id, 0):
+            yield f"spacing {after.at_ms - before.at_ms} ms: {before}, {after}"
+    for one in sent:
+        before_ = last_of.get(one.trigger)
+        last_of[one.trigger] = one
+        if before_ is None:
+            continue
+        if one.at_ms - before_.at_ms < COOLDOWN_MS - flights.get(before_.delivery_id, 0):
+            yield f"cooldown {one.at_ms - before_.at_ms} ms: {before_}, {one}"
+    for count_max, per_ms in CAPS:
+        for first, last in zip(sent, sent[count_max:], strict=False):
+            if last.at_ms - first.at_ms < per_ms - flights.get(first.delivery_id, 0):
+                yield f"{count_max + 1} in {last.at_ms - first.at_ms} ms, from {first}"
+
+
+def limits_hold_where_it_was_decided(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """In log time: what reached somebody kept every limit, and no limit was made up."""
+    reached: dict[str, list[Claimed]] = defaultdict(list)
+    taken: dict[str, list[Claimed]] = defaultdict(list)
+    refused: list[tuple[str, Claimed, str]] = []
+    for key, rows in evidence.decided.rows.items():
+        row = rows[0]
+        decided = Claimed(_ms(row["at"]), row["delivery_id"] or "", key.trigger)
+        if key.trigger not in MARKETING:
+            continue
+        if row["outcome"] == "ADMITTED":
+            taken[key.user].append(decided)
+            ended = evidence.outcomes.get(row["delivery_id"], [])
+            if ended and ended[0].reason in ("ACCEPTED", "UNKNOWN"):
+                reached[key.user].append(decided)
+        elif row["reason"] in LIMITS:
+            refused.append((key.user, decided, row["reason"]))
+    for user, sent in reached.items():
+        for fault in _limit_faults(sorted(sent), {}):
+            yield f"decisions of {user}: {fault}", user
+    for user, decided, reason in refused:
+        if not _is_limited(decided, reason, taken[user]):
+            yield f"{decided} of {user} was refused for {reason}, which nothing explains", user
+
+
+def _is_limited(refused: Claimed, reason: str, taken: list[Claimed]) -> bool:
+    """Could earlier admissions, given back or not, explain the refusal?"""
+    ages = [(refused.at_ms - one.at_ms, one.trigger) for one in taken]
+    if reason == "COOLDOWN":
+        return any(0 <= age < COOLDOWN_MS and trigger == refused.trigger for age, trigger in ages)
+    if reason == "SPACING":
+        return any(0 <= age < SPACING_MS for age, _ in ages)
+    return any(sum(0 <= age < per_ms for age, _ in ages) >= count for count, per_ms in CAPS)
+
+
+def bad_records_are_dead_letters_and_nothing_else_is(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """By position."""
+    letters = {
+        (letter["partition"], letter["offset"]): letter["reason"]
+        for records in evidence.written.dead_letters.values()
+        for letter in (orjson.loads(record.value) for record in records)
+    }
+    findings.dead_letters = len(letters)
+    bad = set(evidence.meaning.bad)
+    for place in bad - letters.keys():
+        yield f"{place} is no event and no dead letter", None
+    for where in letters.keys() - bad:
+        yield f"{where} is a dead letter ({letters[where]}) for no reason", None
+
+
+def everything_committed_was_published(
+    evidence: Evidence, allowance: Allowance, findings: Findings
+) -> Iterator[tuple[str, str | None]]:
+    """What still stands in an outbox after the workers have stopped is in its topic."""
+    written = evidence.written
+    topics = [written.events, written.decisions, written.dead_letters, *written.lanes.values()]
+    marks = {
+        seq_of(record)
+        for partitions in topics
+        for records in partitions.values()
+        for record in records
+        if any(name == "seq" for name, _ in record.headers)
+    }
+    for shard, dump in evidence.dumps.items():
+        for seq, blob in dump["outbox"].items():
+            entry = unpack_entry(blob)
+            missing = [
+                message.topic
+                for number, message in enumerate(entry.messages)
+                if message is not None and f"{entry.mark}:{number}" not in marks
+            ]
+            if missing:
+                yield f"shard {shard}: outbox entry {seq} lacks {Counter(missing)}", None
+
+
+CHECKS: tuple[Check, ...] = (
+    every_activation_is_decided_once_and_rightly,
+    no_absence_is_false,
+    decisions_are_those_of_a_run_without_faults,
+    stored_fields_are_those_of_a_run_without_faults,
+    deliveries_are_what_was_admitted,
+    every_delivery_ends_once,
+    nothing_is_sent_twice,
+    limits_hold_where_it_was_sent,
+    limits_hold_where_it_was_decided,
+    bad_records_are_dead_letters_and_nothing_else_is,
+    everything_committed_was_published,
+)
+
+
+def _short(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "nothing"
+    return f"{row['outcome']} {row['reason'] or ''} at {row['at']} ({_ms(row['at'])})"
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)

@@ -1,0 +1,75 @@
+"""The interpreter by itself: what it leans on, and timelines worked out by hand."""
+
+import ast
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.reference import filters, interpreter
+from tests.reference.interpreter import DAY, HOUR, Row, interpret
+
+CART: dict[str, Any] = {
+    "id": "cart",
+    "state": "live",
+    "when": {"event": "Added"},
+    "unless": {"event": "Ordered"},
+    "wait": "2h",
+}
+POLICIES: dict[str, Any] = {"default": {"grace": "0s", "caps": [{"max": 1, "per": "1d"}]}}
+
+
+def record(a: int, name: str, **more: Any) -> dict[str, Any]:
+    message = {
+        "type": "track",
+        "event": name,
+        "userId": "u",
+        "messageId": f"m{a}",
+        "properties": {},
+        "context": {"device": {"token": "t"}},
+    }
+    return {"a": a, "t": a, "message": message, **more}
+
+
+def rows(*log: dict[str, Any], until: int = 10 * DAY, **changes: Any) -> list[Row]:
+    return interpret([{**CART, **changes}], POLICIES, log, until=until)
+
+
+@pytest.mark.parametrize("module", [filters, interpreter])
+def test_it_imports_nothing_of_what_it_is_compared_with(module: Any) -> None:
+    found = set()
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    assert found <= sys.stdlib_module_names | {"collections.abc", "tests.reference.filters"}
+
+
+def test_an_absence_fires_at_its_deadline() -> None:
+    assert rows(record(HOUR, "Added")) == [("cart", "u", "m3600000", 3 * HOUR, "ADMITTED", None)]
+
+
+def test_a_pending_one_has_no_row() -> None:
+    assert rows(record(HOUR, "Added"), until=3 * HOUR) == []
+
+
+def test_a_cancel_in_time_is_a_row_of_its_own() -> None:
+    found = rows(record(HOUR, "Added"), record(3 * HOUR, "Ordered"))
+    assert found == [("cart", "u", "m3600000", 3 * HOUR, "CANCELLED", None)]
+
+
+def test_a_refunded_message_frees_the_cap() -> None:
+    outcome = {
+        "a": 4 * HOUR,
+        "user": "u",
+        "trigger": "cart",
+        "activation": "m0",
+        "outcome": "REJECTED",
+        "dead": [],
+    }
+    log = [record(0, "Added"), outcome, record(5 * HOUR, "Added")]
+    assert [row[5] for row in rows(*log)] == [None, None]
+    log[1] = {**outcome, "outcome": "UNKNOWN"}
+    assert [row[5] for row in rows(*log)] == [None, "FREQUENCY_CAP"]

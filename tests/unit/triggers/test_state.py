@@ -1,0 +1,128 @@
+"""State: one value per user, small, versioned, the same after it was stored."""
+
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.reference.machines import World
+from tests.reference.workloads import case
+from triggers.state import (
+    KEPT_DEPTH_MAX,
+    STATE_VERSION,
+    Cooled,
+    Device,
+    Instance,
+    NewerState,
+    UserState,
+    decode_state,
+    earliest,
+    encode_state,
+    storable,
+)
+
+AT = 1_736_121_600_000
+APNS_TOKEN_CHARS = 64
+FCM_TOKEN_CHARS = 142
+MESSAGE_ID = "022bb90c-bbac-11e4-8dfc-aa07a5b093db"
+
+
+def shopper(token: str) -> UserState:
+    """A device, two pending instances with one stored field each, 3 sends, 2 cooldowns."""
+    instances = [
+        Instance("abandoned-cart", sku, MESSAGE_ID, AT, 0, AT, {"properties.product_id": sku})
+        for sku in ("SKU-1", "SKU-2")
+    ]
+    return UserState(
+        decided_at=AT,
+        due=AT,
+        devices=[Device(token, "android", AT)],
+        instances=instances,
+        sends=[AT, AT + 1, AT + 2],
+        cooled=[Cooled(name, "", AT) for name in ("welcome", "price-drop")],
+    )
+
+
+def test_a_user_with_two_pending_instances_is_stored_in_less_than_400_bytes() -> None:
+    assert len(encode_state(shopper("f" * APNS_TOKEN_CHARS))) < 400
+
+
+def test_a_longer_device_token_adds_its_own_length_and_no_more() -> None:
+    assert len(encode_state(shopper("c" * FCM_TOKEN_CHARS))) < 400 + FCM_TOKEN_CHARS
+
+
+def test_states_of_random_histories_are_the_same_after_they_were_stored() -> None:
+    stored = 0
+    for seed in range(40):
+        workspace, steps = case(Random(seed).choice, range(10, 40))
+        world = World(workspace)
+        for step in steps:
+            getattr(world, step.kind)(**step.values)
+            for state in world.states.values():
+                blob = encode_state(state)
+                assert decode_state(blob) == state
+                assert encode_state(decode_state(blob)) == blob
+                stored += 1
+    assert stored > 500
+
+
+def test_fields_added_later_have_defaults_in_states_written_before() -> None:
+    assert decode_state(msgspec.msgpack.encode([1, 5, 6])) == UserState(1, 5, 6)
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        [STATE_VERSION + 1],
+        [STATE_VERSION + 1, "a field", {"of": "another"}, ["type"]],
+        [STATE_VERSION + 1, 0, 0, 0, [], [], {}, {}, [], [], {}, [], "one more"],
+    ],
+)
+def test_a_state_of_a_newer_version_is_refused(newer: list[Any]) -> None:
+    with pytest.raises(NewerState, match=f"version {STATE_VERSION + 1} is newer"):
+        decode_state(msgspec.msgpack.encode(newer))
+
+
+def test_a_damaged_state_is_an_error_of_its_own() -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_state(b"\x91")
+    with pytest.raises(msgspec.ValidationError):
+        decode_state(msgspec.msgpack.encode([STATE_VERSION, "text"]))
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (2**64 - 1, 2**64 - 1),
+        (-(2**63), -(2**63)),
+        (2**64, float(2**64)),
+        (-(2**63) - 1, float(-(2**63))),
+        ({"a": [2**70, "text", None, True, 1.5]}, {"a": [2.0**70, "text", None, True, 1.5]}),
+    ],
+)
+def test_an_integer_beyond_64_bits_is_kept_as_the_nearest_float(value: Any, kept: Any) -> None:
+    found = storable(value)
+    assert found == kept
+    assert type(found) is type(kept)
+    msgspec.msgpack.encode(found)
+
+
+def test_an_integer_beyond_every_float_is_kept_too() -> None:
+    assert storable(10**4000) == pytest.approx(1.797e308, rel=0.001)
+    assert storable(-(10**4000)) < 0
+
+
+def test_what_nests_too_deeply_is_cut_off() -> None:
+    nested: Any = "core"
+    for _ in range(900):
+        nested = [nested]
+    kept, depth = storable(nested), 0
+    while isinstance(kept, list):
+        kept, depth = kept[0], depth + 1
+    assert (kept, depth) == (None, KEPT_DEPTH_MAX)
+
+
+def test_the_earliest_time_leaves_out_what_is_not_set() -> None:
+    assert earliest([0, 5, 3, 0]) == 3
+    assert earliest([0, 0]) == earliest([]) == 0

@@ -1,0 +1,145 @@
+"""Texts: what a template may say, what it reads, what happens when a value is missing."""
+
+from typing import Any
+
+import pytest
+
+from triggers.texts import (
+    OUTPUT_BYTES_MAX,
+    RenderError,
+    TextError,
+    compile_text,
+    declared_paths,
+    pick_locale,
+    scope_of,
+)
+
+
+def render(source: str, **start: Any) -> str:
+    """`start` by dotted path, with `__` for the dots."""
+    fields = {f"properties.{name.replace('__', '.')}": value for name, value in start.items()}
+    return compile_text(source).render(scope_of({"start": fields}, "cart"))
+
+
+def test_a_text_reads_the_start_the_event_and_the_id_of_its_trigger() -> None:
+    text = compile_text("{{ start.properties.a }} {{ event.context.b }} {{ trigger.id }}")
+    scope = scope_of({"start": {"properties.a": 1}, "event": {"context.b": "x"}}, "cart")
+    assert text.render(scope) == "1 x cart"
+    assert text.paths == (("start", "properties.a"), ("event", "context.b"))
+
+
+def test_a_missing_value_is_an_error_and_never_an_empty_string() -> None:
+    for source in (
+        "{{ start.properties.name }}",
+        "{{ start.properties.name | upcase }}",
+        "{% if start.properties.name %}x{% endif %}",
+        "{% for x in start.properties.name %}x{% endfor %}",
+        "{{ event.properties.a }}",
+    ):
+        with pytest.raises(RenderError, match="undefined"):
+            render(source)
+
+
+def test_nested_paths_become_nested_values_again() -> None:
+    assert render("{{ start.properties.a.b.c }}", a__b__c=5) == "5"
+    assert render("{{ start.properties.a.b }}{{ start.properties.a.c }}", a__b=1, a__c=2) == "12"
+
+
+@pytest.mark.parametrize("order", [("a", "a__b"), ("a__b", "a")])
+def test_a_path_and_one_below_it_do_not_hide_each_other(order: tuple[str, str]) -> None:
+    values = {"a": {"b": 1, "c": 2}, "a__b": 1}
+    source = "{{ start.properties.a.b }}{{ start.properties.a.c }}"
+    assert render(source, **{name: values[name] for name in order}) == "12"
+
+
+def test_elements_of_lists_are_within_reach() -> None:
+    text = compile_text("{{ start.properties.items[1].name }}")
+    assert text.paths == (("start", "properties.items"),)
+    assert render("{{ start.properties.items[1].name }}", items=[{}, {"name": "Shoe"}]) == "Shoe"
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("{{ user.name }}", "unknown value 'user'"),
+        ("{{ trigger.name }}", "unknown value 'trigger'"),
+        ("{{ now }}", "unknown value 'now'"),
+        ("{{ start }}", "needs a path below it"),
+        ("{{ start.properties }}", "needs a name below it"),
+        ("{{ start.name }}", "did you mean 'properties.name'"),
+        ("{{ start.properties[start.properties.a] }}", "needs a name below it"),
+        ("{{ start.properties.a", "not a valid Liquid text"),
+        ("{% if %}", "not a valid Liquid text"),
+        ("{% include 'x' %}", "include"),
+        ("{% render 'x' %}", "render"),
+        ("{{ start.properties.a | upcaze }}", "unknown filter 'upcaze'"),
+    ],
+)
+def test_what_a_text_may_not_say_is_refused_when_it_is_compiled(
+    source: str, complaint: str
+) -> None:
+    with pytest.raises(TextError, match=complaint):
+        compile_text(source)
+
+
+def test_names_that_the_text_sets_itself_are_its_own() -> None:
+    assert render("{% assign n = start.properties.a %}{{ n | plus: 1 }}", a=1) == "2"
+    assert render("{% for x in (1..3) %}{{ x }}{% endfor %}") == "123"
+
+
+@pytest.mark.parametrize("letter", ["a", "ы", "😀"])
+def test_output_is_limited_in_bytes(letter: str) -> None:
+    fits = OUTPUT_BYTES_MAX // len(letter.encode())
+    assert render("{{ start.properties.a }}", a=letter * fits) == letter * fits
+    with pytest.raises(RenderError, match="limit"):
+        render("{{ start.properties.a }}", a=letter * (fits + 1))
+
+
+def test_loops_are_limited() -> None:
+    with pytest.raises(RenderError, match="limit"):
+        render("{% for x in (1..1001) %}{% endfor %}")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ start.properties.a | divided_by: 0 }}",
+        "{{ start.properties.a | slice: 'x' }}",
+        "{{ start.properties.a | ceil: 2 }}",
+        "{{ 'x' | split: '' | concat: start.properties.a }}",
+    ],
+)
+def test_a_filter_that_cannot_do_it_is_a_render_error(source: str) -> None:
+    with pytest.raises(RenderError):
+        render(source, a=5)
+
+
+@pytest.mark.parametrize(
+    ("locale", "text"),
+    [
+        ("ru-KZ", "kz"),
+        ("ru_KZ", "kz"),
+        ("ru-RU", "ru"),
+        ("ru", "ru"),
+        ("de", "en"),
+        ("", "en"),
+        (None, "en"),
+        (5, "en"),
+    ],
+)
+def test_the_text_of_the_locale_is_chosen_then_of_its_language_then_the_first(
+    locale: object, text: str
+) -> None:
+    assert pick_locale({"en": "en", "ru": "ru", "ru-KZ": "kz"}, locale) == text
+    assert pick_locale("same", locale) == "same"
+
+
+def test_the_paths_of_all_texts_and_locales_are_declared() -> None:
+    texts: list[str | dict[str, str]] = [
+        "{{ start.properties.a }}",
+        {"en": "{{ event.properties.b }}", "ru": "{{trigger.id}}"},
+    ]
+    assert declared_paths(texts) == {
+        "start": ("properties.a",),
+        "event": ("context.locale", "properties.b"),
+    }
