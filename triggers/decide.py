@@ -10,7 +10,7 @@ decides at max(F, the user's last decision time), never at the time it is polled
 """
 
 from schemas.decisions import Decision
-from schemas.events import Event, occurred_at_ms
+from schemas.events import ID_CHARS_MAX, Event, occurred_at_ms
 from schemas.reasons import REFUNDED, Outcome, Reason, Unevaluated
 from schemas.records import OutcomeRecord
 from triggers import absence, retention
@@ -29,6 +29,7 @@ from triggers.state import (
     Pending,
     UserState,
     earliest,
+    is_blank,
 )
 
 
@@ -60,7 +61,7 @@ def apply_event(
         for candidate in candidates:
             _admit(program, candidate, state, at, a, out)
     if changed:
-        state.due = next_due(program, state)
+        _settle(program, user, state, out)
     return changed
 
 
@@ -76,7 +77,7 @@ def apply_outcome(
             break
     else:
         if changed:
-            state.due = next_due(program, state)
+            _settle(program, user, state, out)
         return changed
     state.pending.remove(pending)
     if record.reason in REFUNDED:
@@ -86,7 +87,7 @@ def apply_outcome(
     trigger = program.triggers.get(record.trigger)
     revision = trigger.revision if trigger else 0
     out.funnel[FunnelKey(record.trigger, revision, "", a // DAY_MS, record.reason)] += 1
-    state.due = next_due(program, state)
+    _settle(program, user, state, out)
     return True
 
 
@@ -97,8 +98,15 @@ def fire_before(program: Program, user: str, state: UserState, limit_ms: int, ou
         changed = True
         due = state.due
         _fire(program, user, state, due, limit_ms, out)
-        state.due = next_due(program, state)
+        _settle(program, user, state, out)
     return changed
+
+
+def _settle(program: Program, user: str, state: UserState, out: Effects) -> None:
+    """After a change: when to wake up next, and whether anything is left of the user."""
+    state.due = next_due(program, state)
+    if is_blank(state):
+        out.forgotten[user] = len(out.journal)
 
 
 def _fire(
@@ -134,7 +142,9 @@ def _notice_activity(program: Program, state: UserState, e: int) -> bool:
         return False
     seen = -(-e // granule) * granule
     if seen <= state.seen:
-        return False
+        # A trigger registered since the state was written may be due before what it says.
+        dues = (trigger.pattern.due(state) for trigger in program.watching)
+        return any(due and not 0 < state.due <= due for due in dues)
     state.seen = seen
     state.idle_fired.clear()
     return True
@@ -344,7 +354,7 @@ def _book(
 def per_value(trigger: CompiledTrigger, event: Event) -> str | None:
     """What keys the instance: "" for the user, the messageId, or the value at the path.
 
-    None: the path leads to no string, number or boolean (PER_MISSING). Numbers and booleans are
+    None: the path leads to no string of at most 256 characters, number or boolean (PER_MISSING). Numbers and booleans are
     told apart from strings that look the same; 1 and 1.0 are the same number.
     """
     if trigger.per_event:
@@ -353,7 +363,7 @@ def per_value(trigger: CompiledTrigger, event: Event) -> str | None:
         return ""
     value = trigger.per(event)
     if type(value) is str:
-        return value
+        return value if len(value) <= ID_CHARS_MAX else None
     if value is MISSING or value is None or type(value) in (Many, dict, list):
         return None
     if type(value) is float and value.is_integer():

@@ -50,13 +50,18 @@ class FunnelKey(NamedTuple):
 
 @dataclass(slots=True)
 class Effects:
-    """The commands of one batch, in the order they were decided."""
+    """The commands of one batch, in the order they were decided.
+
+    `forgotten`: users of whom nothing was left, and how many journal lines there were then: the
+    lines before that go, too.
+    """
 
     decisions: list[Decision] = field(default_factory=list)
     deliveries: list[Admitted] = field(default_factory=list)
     cancelled: list[tuple[str, int]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     journal: list[Journal] = field(default_factory=list)
+    forgotten: dict[str, int] = field(default_factory=dict)
     funnel: Counter[FunnelKey] = field(default_factory=Counter)
     unevaluated: Counter[tuple[str, Unevaluated]] = field(default_factory=Counter)
     evicted: Counter[str] = field(default_factory=Counter)

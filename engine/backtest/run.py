@@ -149,6 +149,7 @@ class Backtest:
                 self._decided(decision)
             effects.decisions.clear()
         effects.journal.clear()
+        effects.forgotten.clear()
         effects.cancelled.clear()
         effects.closed.clear()
         effects.fired_ms.clear()

@@ -103,8 +103,9 @@ def fill_effects(commit: Commit, effects: Effects) -> None:
     ]
     commit.cancelled = effects.cancelled
     commit.closed = effects.closed
-    for line in effects.journal:
-        if line.user in commit.states and commit.states[line.user] is None:
+    commit.forgotten = list(effects.forgotten)
+    for number, line in enumerate(effects.journal):
+        if number < effects.forgotten.get(line.user, 0):
             continue
         blob = msgspec.json.encode([line.at_ms, line.trigger, line.what, line.by])
         commit.journal.setdefault(line.user, []).append(blob)

@@ -15,7 +15,7 @@ from engine.stream.shard import LostPosition, PartitionCountChanged, ShardSettin
 from schemas.deliveries import decode_delivery
 from schemas.kinds import KIND_HEADER, header
 from schemas.reasons import Reason
-from schemas.topics import Topics
+from schemas.topics import DAY_MS, Topics
 from tests.unit.stream.builders import (
     SECRET,
     T0,
@@ -314,6 +314,20 @@ async def _digest(log: Log, cuts: Sequence[int]) -> tuple[str, list[tuple[str, s
 async def test_batching_changes_neither_state_nor_decisions(cuts: set[int]) -> None:
     log = _busy_log()
     assert await _digest(log, sorted(cuts)) == await _digest(log, [])
+
+
+@pytest.mark.parametrize("cut", range(1, 7))
+async def test_what_is_forgotten_of_a_user_does_not_depend_on_batches(cut: int) -> None:
+    log = Log()
+    log.activate(1)
+    stranger = user_of(0, 2)
+    log.event(stranger, "Product Added", 100)
+    log.tick(20_000)
+    log.event(stranger, "Product Added", 3 * DAY_MS)
+    log.event(stranger, "Order Completed", 3 * DAY_MS + 10)
+    log.event(stranger, "Product Added", 6 * DAY_MS)
+    log.tick(9 * DAY_MS)
+    assert await _digest(log, [cut]) == await _digest(log, [])
 
 
 async def test_a_restart_between_batches_changes_neither_state_nor_decisions() -> None:
