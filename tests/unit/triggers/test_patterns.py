@@ -159,3 +159,20 @@ def test_the_granule_is_that_of_the_shortest_silence() -> None:
     assert granule("1m") == 60_000 // 168
     assert granule("30d") == GRANULE_MAX_MS
     assert granule("30d", "1h") == 3_600_000 // 168
+
+
+def test_an_idle_trigger_registered_later_watches_users_seen_since_then() -> None:
+    long = {"id": "month", "state": "live", "when": {"idle": "30d"}}
+    user = User(program_of(long))
+    user.event("10m", "Opened")
+    user.program = program_of(long, QUIET, registered=ms("5m"))
+    user.event("11m", "Opened")
+    user.fire("9d")
+    assert [line.split()[1] for line in user.lines] == ["quiet"]
+
+
+def test_a_per_value_longer_than_an_id_is_not_evaluated() -> None:
+    user = User(program_of({**CART, "per": "properties.page"}))
+    user.event("0s", "Added", page="x" * 257)
+    user.fire("3h")
+    assert user.lines == []
