@@ -354,8 +354,9 @@ def _book(
 def per_value(trigger: CompiledTrigger, event: Event) -> str | None:
     """What keys the instance: "" for the user, the messageId, or the value at the path.
 
-    None: the path leads to no string of at most 256 characters, number or boolean (PER_MISSING). Numbers and booleans are
-    told apart from strings that look the same; 1 and 1.0 are the same number.
+    None: the path leads to no string of at most 256 characters, number or boolean (PER_MISSING).
+    Numbers and booleans are told apart from strings that look the same; 1 and 1.0 are the same
+    number.
     """
     if trigger.per_event:
         return event.message_id

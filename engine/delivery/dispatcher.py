@@ -8,6 +8,7 @@ most the deliveries that hold slots, and the gate ends those as UNKNOWN.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -123,11 +124,16 @@ class Dispatcher:
         """Send until `stop`; ends after the round under way."""
         while not self._stopping:
             self._wake.clear()
-            items = self._take()
+            held_s = self._around.providers.held_s
+            items = [] if held_s else self._take()
             if items:
                 await self._round(items)
-            else:
-                await self._wake.wait()
+                continue
+            # With no provider to ask, deliveries stay where they are: putting them all back would
+            # copy the whole backlog again and again.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(held_s or None):
+                    await self._wake.wait()
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -152,7 +158,8 @@ class Dispatcher:
     def _take(self) -> list[Item]:
         """The next ones, but for those whose partition is going to another worker."""
         begun = []
-        for item in self._lanes.take(self._slots, CLAIMS_MAX):
+        count_max = 1 if self._around.providers.all_doubtful else CLAIMS_MAX
+        for item in self._lanes.take(self._slots, count_max):
             if item.window.leaving:
                 self._free(item.delivery)
             else:
@@ -168,7 +175,8 @@ class Dispatcher:
         for item in items:
             blocked_s = around.providers.blocked_s(item.delivery)
             if blocked_s:
-                # Not claimed, so it is not judged either: should it expire, the gate will say so.
+                # Out of the way of the other provider's. Not claimed, so it is not judged either:
+                # should it expire, the gate will say so.
                 wait_ms = max(int(blocked_s * 1000), self._rules.tiers_ms[0])
                 self._end(item, Requeue(wait_ms, item.delivery.attempt, item.uncertain))
             else:

@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 POLL_MS = 100
 POLL_RECORDS_MAX = 500
+#: A partition that is read late waits for the fetch of the others to end, as long as this.
+FETCH_WAIT_MS = 100
 #: What a paused partition has read ahead is thrown away and fetched again: keep it small.
 FETCH_BYTES_MAX = 256 << 10
 #: Deliveries waiting in a lane at which its consumer stops reading; it goes on at half.
@@ -90,6 +92,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         self._windows: dict[TopicPartition, Window] = {}
         self._committed: dict[TopicPartition, int] = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from engine import clock
 from engine.delivery import observed
 from engine.delivery.attempt import BREAKER_OPEN, NOT_CONFIGURED, DeviceResult
-from engine.delivery.breaker import Admission, Answer, Breaker
+from engine.delivery.breaker import Admission, Answer, Breaker, State
 from engine.delivery.render import Rendered
 from engine.delivery.senders import Sender, SendKind, SendResult
 from engine.failpoints import failpoint
@@ -75,6 +75,18 @@ class Providers:
             if sender is not None:
                 waits_s.append(self._breakers[sender.provider].blocked_s(self._monotonic_s()))
         return min(waits_s, default=0.0)
+
+    @property
+    def held_s(self) -> float:
+        """Seconds until any provider may be asked, 0 when one may be asked now."""
+        now_s = self._monotonic_s()
+        return min((b.blocked_s(now_s) for b in self._breakers.values()), default=0.0)
+
+    @property
+    def all_doubtful(self) -> bool:
+        """No breaker is closed: whatever goes out now is a probe."""
+        states = [breaker.state for breaker in self._breakers.values()]
+        return bool(states) and State.CLOSED not in states
 
     async def send(
         self, delivery: Delivery, message: Rendered, expires_at_ms: int

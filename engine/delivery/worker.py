@@ -105,6 +105,10 @@ class DeliveryWorker:
         """Whether every group has given this process its partitions (maybe none)."""
         return all(intake.joined for intake in self._intakes)
 
+    def queued(self, lane: Lane) -> int:
+        """Deliveries of a lane that were read and not begun."""
+        return self._dispatcher.depth(lane)
+
     def stop(self) -> None:
         """Ask `run` to end: finish what is being sent, commit, leave the groups."""
         self._stop.set()
@@ -123,6 +127,8 @@ class DeliveryWorker:
             await asyncio.gather(*(intake.start() for intake in self._intakes))
             self._health.set("kafka", True)
             log.info("delivery_started", providers=self._providers.names)
+            if not self._providers.names:
+                log.warning("no_provider_configured", outcome="every delivery ends PROVIDER_ERROR")
             dispatching = spawn(self._dispatcher.run(), "dispatcher", self._fatal)
             stack.callback(dispatching.cancel)
             polling = [spawn(i.run(), "delivery-intake", self._fatal) for i in self._intakes]
@@ -179,6 +185,6 @@ class DeliveryWorker:
             await asyncio.gather(*(intake.commit() for intake in self._intakes))
             self._health.set("assignment", self.joined)
             for lane in Lane:
-                observed.queued(lane, self._dispatcher.depth(lane))
+                observed.queued(lane, self.queued(lane))
             for provider, requests in self._providers.in_flight.items():
                 observed.in_flight(provider, requests)

@@ -16,12 +16,29 @@ from engine.stream.batches import BatchScheduler
 
 #: How long a fetch may block while some partition is full.
 FULL_POLL_S = 0.05
+FETCH_WAIT_MS = 100
 
 Positions = Callable[[set[TP], Mapping[TP, int | None]], Awaitable[Mapping[TP, int]]]
 
 
+class StoreConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread with a shorter wait of the fetch (Faust: 1,500 ms, not a setting).
+
+    There is one fetch under way per broker, for the partitions without fetched records. One that
+    is drained meanwhile waits for that fetch to end, so the wait is a latency of quiet partitions.
+    """
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
 class StoreConsumer(driver.Consumer):
     """Asks its app's `positions` once per rebalance: assigned partitions -> where to go on."""
+
+    def _new_consumer_thread(self) -> StoreConsumerThread:
+        return StoreConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
