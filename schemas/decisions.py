@@ -30,7 +30,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 def utc(at_ms: int) -> str:
     """`2026-11-22T00:00:00.000Z`."""
     moment = datetime.fromtimestamp(at_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+    return f"{moment.isoformat()[:19]}.{at_ms % 1000:03d}Z"
 
 
 def decision_row(decision: Decision) -> dict[str, str | None]:

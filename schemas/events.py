@@ -5,7 +5,7 @@ Shape: Segment tracking spec (`type`, `messageId`, `userId` / `anonymousId`, `ev
 never raises anything but `BadRecord`.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -52,13 +52,15 @@ class Event(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(Event)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def to_ms(moment: datetime) -> int:
     """Milliseconds since the Unix epoch, rounded down; a moment without an offset is UTC."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1_000_000) // 1000
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 def decode_event(value: bytes | None, default_id: str = "") -> Event:

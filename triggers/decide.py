@@ -28,17 +28,21 @@ from triggers.state import (
     Instance,
     Pending,
     UserState,
-    earliest,
     is_blank,
 )
 
 
 def next_due(program: Program, state: UserState) -> int:
     """The user's earliest deadline: the score of its only entry in the timer index, 0 for none."""
-    times = [instance.fire_at for instance in state.instances]
-    times += [trigger.pattern.due(state) for trigger in program.watching]
-    times.append(retention.due(program, state))
-    return earliest(times)
+    due = retention.due(program, state)
+    for instance in state.instances:
+        if not due or instance.fire_at < due:
+            due = instance.fire_at
+    for trigger in program.watching:
+        watched = trigger.pattern.due(state)
+        if watched and (not due or watched < due):
+            due = watched
+    return due
 
 
 def apply_event(

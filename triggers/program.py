@@ -13,6 +13,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from schemas.events import Event
 from triggers.conditions import Filter, index_key
 from triggers.paths import Reader, compile_path, is_wild
@@ -99,7 +101,7 @@ class _EventIndex:
         return found
 
 
-class Hits(NamedTuple):
+class Hits(msgspec.Struct, frozen=True, gc=False):
     """What an event means: cancels first, then starts in admission order; and which triggers it
     could not be evaluated against."""
 

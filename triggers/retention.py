@@ -19,7 +19,9 @@ def due(program: Program, state: UserState) -> int:
     """The log time at which everything remembered now can be forgotten; 0 when nothing is."""
     latest = 0
     for memory in state.memory.values():
-        latest = max(latest, _memory_expiry(memory))
+        expiry = _memory_expiry(memory)
+        if expiry > latest:
+            latest = expiry
     if state.sends:
         latest = max(latest, _sends_expiry(program, state))
     for cooled in state.cooled:
@@ -29,7 +31,8 @@ def due(program: Program, state: UserState) -> int:
     if _forgets_decision(state):
         latest = max(latest, state.decided_at + LOOK_BACK_MS)
     for pending in state.pending:
-        latest = max(latest, pending.drop_at)
+        if pending.drop_at > latest:
+            latest = pending.drop_at
     return latest
 
 
@@ -67,11 +70,12 @@ def _memory_expiry(memory: Memory) -> int:
     """A start of client time s is late when a - s > 24 h, so e matters until a = e + 24 h."""
     latest = max(memory.cancel_floor, memory.ended_floor)
     for cancel in memory.cancels:
-        latest = max(latest, cancel.e)
-    for e in memory.ended.values():
-        latest = max(latest, e)
-    for a in memory.untimed.values():
-        latest = max(latest, a)
+        if cancel.e > latest:
+            latest = cancel.e
+    if memory.ended:
+        latest = max(latest, max(memory.ended.values()))
+    if memory.untimed:
+        latest = max(latest, max(memory.untimed.values()))
     return latest + MEMORY_MS + 1
 
 

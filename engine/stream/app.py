@@ -25,6 +25,9 @@ class TriplineApp(faust.App):
 
     positions: Positions
 
+    def _create_directories(self) -> None:
+        """None: they are for tables, and would appear wherever the worker is started."""
+
     def _new_transport(self) -> Any:
         return StoreTransport(self.conf.broker_consumer, self)
 

@@ -47,9 +47,13 @@ class RecordBatch:
 RECORD_OVERHEAD_BYTES = 512
 
 
-def _size_bytes(record: ConsumerRecord) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return RECORD_OVERHEAD_BYTES + len(record.key or b"") + len(record.value or b"") + headers
+def _size_bytes(records: list[ConsumerRecord]) -> int:
+    size = RECORD_OVERHEAD_BYTES * len(records)
+    for record in records:
+        size += len(record.key or b"") + len(record.value or b"")
+        if record.headers:
+            size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    return size
 
 
 class _Envelope:
@@ -124,7 +128,7 @@ class BatchScheduler(DefaultSchedulingStrategy):
         sought = tp in self._sought
         for start in range(0, len(records), self.records_max):
             chunk = records[start : start + self.records_max]
-            size_bytes = sum(map(_size_bytes, chunk))
+            size_bytes = _size_bytes(chunk)
             batches.append(RecordBatch(chunk, after, sought, size_bytes))
             after = chunk[-1].offset
             sought = False

@@ -36,7 +36,7 @@ class LogRecord(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
-class EventInput(NamedTuple):
+class EventInput(msgspec.Struct, gc=False):
     """A client event that means something. `origin` (partition, offset) when it was forwarded."""
 
     a: int

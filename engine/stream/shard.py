@@ -196,16 +196,18 @@ class Shard:
         inputs: list[tuple[LogRecord, Input]] = []
         letters: list[OutMessage] = []
         offset, watermark_ms = self.position.offset, self.watermark_ms
-        skipped, kinds = 0, {"event": 0}
+        skipped, kinds, secret = 0, {"event": 0}, self._settings.secret
         for record in records:
             if record.offset <= offset:
                 skipped += 1
                 continue
             kind = kind_of(record)
             kinds[kind] = kinds.get(kind, 0) + 1
-            a = max(record.timestamp, watermark_ms)
+            a = record.timestamp
+            if a < watermark_ms:
+                a = watermark_ms
             try:
-                item = read_record(record, a, self._program, self._settings.secret)
+                item = read_record(record, a, self._program, secret)
             except BadRecord as bad:
                 letters.append(self._dead_letter(record, a, bad))
                 item = None
@@ -286,8 +288,9 @@ class Shard:
         if new.offset == self.position.offset:
             return
         work = _Work(new, watermark_ms, messages=letters)
-        strangers = self._strangers(inputs)
-        await self._load([i.user for _, i in inputs if i.user not in strangers])
+        users = dict.fromkeys([item.user for _, item in inputs])
+        strangers = self._strangers(inputs, self._states.missing(users))
+        await self._load([user for user in users if user not in strangers])
         with observed.decide_time():
             self._decide(inputs, strangers, work)
         await self._commit(work)
@@ -305,18 +308,16 @@ class Shard:
             due_before = state.due
             if isinstance(item, OutcomeInput):
                 changed = apply_outcome(program, user, state, item.record, item.a, effects)
-            elif self._is_first(item, work):
+            elif item.origin is None or self._is_first(item.origin, work):
                 changed = apply_event(program, user, state, item.event, item.a, item.hits, effects)
             else:
                 continue
             if changed and user not in work.touched:
                 work.touched[user] = Touched(state, due_before)
 
-    def _is_first(self, item: EventInput, work: _Work) -> bool:
+    def _is_first(self, origin: tuple[int, int], work: _Work) -> bool:
         """A forwarded record is applied once per source: the outbox may publish it again."""
-        if item.origin is None:
-            return True
-        source, offset = item.origin
+        source, offset = origin
         if offset <= work.forwarded.get(source, self._forwarded.get(source, -1)):
             return False
         work.forwarded[source] = offset
@@ -332,7 +333,7 @@ class Shard:
 
     async def _load(self, users: list[str]) -> None:
         wanted = dict.fromkeys(users)
-        missing = [user for user in wanted if user not in self._states]
+        missing = self._states.missing(wanted)
         observed.cache(len(wanted) - len(missing), len(missing))
         if not missing:
             return
@@ -340,17 +341,16 @@ class Shard:
         for user, blob in zip(missing, blobs, strict=True):
             self._states.put(user, UserState() if blob is None else decode_state(blob))
 
-    def _strangers(self, inputs: list[tuple[LogRecord, Input]]) -> dict[str, int]:
+    def _strangers(
+        self, inputs: list[tuple[LogRecord, Input]], unknown: list[str]
+    ) -> dict[str, int]:
         """Users of client events that live in another partition. Cached users do not."""
-        found: dict[str, int] = {}
-        for _, item in inputs:
-            user = item.user
-            if user in self._states or user in found or type(item) is not EventInput:
-                continue
-            home = partition_of(user, self._settings.partitions)
-            if home != self.number:
-                found[user] = home
-        return found
+        homes = {user: partition_of(user, self._settings.partitions) for user in unknown}
+        found = {user: home for user, home in homes.items() if home != self.number}
+        if not found:
+            return found
+        named = {item.user for _, item in inputs if type(item) is EventInput}
+        return {user: home for user, home in found.items() if user in named}
 
     def _forward(self, record: LogRecord, user: str, a: int, home: int) -> OutMessage:
         """Move a record to the partition its user lives in; moved twice it is a dead letter."""

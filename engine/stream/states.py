@@ -5,6 +5,8 @@ the young one, and when the young one is full it becomes the old one. Only `sett
 commits, drops anything, so a state in use is never decoded twice.
 """
 
+from collections.abc import Iterable
+
 from triggers.state import UserState
 
 
@@ -27,6 +29,11 @@ class StateCache:
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    def missing(self, users: Iterable[str]) -> list[str]:
+        """Those of `users` that are not kept."""
+        young, old = self._young, self._old
+        return [user for user in users if user not in young and user not in old]
 
     def put(self, user: str, state: UserState) -> None:
         """Keep a state that was just loaded."""

@@ -46,8 +46,8 @@ class Allowance:
 
     `in_flight_max`: deliveries that may have been under way at senders' kills in all; so many may
     end UNKNOWN. `twice_max`: deliveries that may have been accepted twice. `rolled_back`: the store
-    went back in time, so commits and their outbox entries were made anew and the gate's rings are
-    incomplete. `paused`: OFFER was paused for a while. `senders`: deliveries were sent at all.
+    went back in time, so commits and their outbox entries were made anew and claims were forgotten.
+    `paused`: OFFER was paused for a while. `senders`: deliveries were sent at all.
     """
 
     in_flight_max: int = 0
@@ -72,6 +72,7 @@ class Findings:
     repeats: int = 0
     again: int = 0
     dead_letters: int = 0
+    forgotten: int = 0
 
 
 Check = Callable[[Evidence, Allowance, Findings], Iterator[tuple[str, str | None]]]
@@ -272,13 +273,18 @@ def nothing_is_sent_twice(
 def limits_hold_where_it_was_sent(
     evidence: Evidence, allowance: Allowance, findings: Findings
 ) -> Iterator[tuple[str, str | None]]:
-    """Spacing, cooldown and caps of marketing, in claim times and in arrival times."""
+    """Spacing, cooldown and caps of marketing, in claim times and in arrival times.
+
+    A store that was rolled back to a replica which acknowledged nothing has forgotten claims, and a
+    limit with them; how often that let something through is counted (design.md section 1, promise
+    2, is about acknowledging replicas).
+    """
     rows = evidence.admitted()
     claimed_ms: dict[str, int] = {}
     for user, claims in evidence.claims.items():
         claimed_ms |= {claim.delivery_id: claim.at_ms for claim in claims}
         marketing = sorted(claim for claim in claims if claim.trigger in MARKETING)
-        for fault in _limit_faults(marketing, {}):
+        for fault, _ in _limit_faults(marketing, {}):
             yield f"claims of {user}: {fault}", user
     by_user: dict[str, list[Claimed]] = {}
     flights: dict[str, int] = {}
@@ -291,8 +297,11 @@ def limits_hold_where_it_was_sent(
             by_user.setdefault(row["user"], []).append(arrived)
             flights[delivery_id] = _flight_ms(push, claimed_ms)
     for user, arrivals in by_user.items():
-        for fault in _limit_faults(sorted(arrivals), flights):
-            yield f"arrivals of {user}: {fault}", user
+        for fault, involved in _limit_faults(sorted(arrivals), flights):
+            if allowance.rolled_back and not claimed_ms.keys() >= involved:
+                findings.forgotten += 1
+            else:
+                yield f"arrivals of {user}: {fault}", user
 
 
 def _flight_ms(push: Push, claimed_ms: dict[str, int]) -> int:
@@ -302,22 +311,27 @@ def _flight_ms(push: Push, claimed_ms: dict[str, int]) -> int:
     return UNKNOWN_FLIGHT_MS if claimed is None else push.at_ms - claimed
 
 
-def _limit_faults(sent: list[Claimed], flights: dict[str, int]) -> Iterator[str]:
+def _limit_faults(sent: list[Claimed], flights: dict[str, int]) -> Iterator[tuple[str, set[str]]]:
+    """What is wrong, and the deliveries without which it would not be."""
     last_of: dict[str, Claimed] = {}
     for before, after in pairwise(sent):
         if after.at_ms - before.at_ms < SPACING_MS - flights.get(before.delivery_id, 0):
-            yield f"spacing {after.at_ms - before.at_ms} ms: {before}, {after}"
+            fault = f"spacing {after.at_ms - before.at_ms} ms: {before}, {after}"
+            yield fault, {before.delivery_id, after.delivery_id}
     for one in sent:
         before_ = last_of.get(one.trigger)
         last_of[one.trigger] = one
         if before_ is None:
             continue
         if one.at_ms - before_.at_ms < COOLDOWN_MS - flights.get(before_.delivery_id, 0):
-            yield f"cooldown {one.at_ms - before_.at_ms} ms: {before_}, {one}"
+            fault = f"cooldown {one.at_ms - before_.at_ms} ms: {before_}, {one}"
+            yield fault, {before_.delivery_id, one.delivery_id}
     for count_max, per_ms in CAPS:
-        for first, last in zip(sent, sent[count_max:], strict=False):
+        for number, last in enumerate(sent[count_max:]):
+            first = sent[number]
             if last.at_ms - first.at_ms < per_ms - flights.get(first.delivery_id, 0):
-                yield f"{count_max + 1} in {last.at_ms - first.at_ms} ms, from {first}"
+                fault = f"{count_max + 1} in {last.at_ms - first.at_ms} ms, from {first}"
+                yield fault, {one.delivery_id for one in sent[number : number + count_max + 1]}
 
 
 def limits_hold_where_it_was_decided(
@@ -340,7 +354,7 @@ def limits_hold_where_it_was_decided(
         elif row["reason"] in LIMITS:
             refused.append((key.user, decided, row["reason"]))
     for user, sent in reached.items():
-        for fault in _limit_faults(sorted(sent), {}):
+        for fault, _ in _limit_faults(sorted(sent), {}):
             yield f"decisions of {user}: {fault}", user
     for user, decided, reason in refused:
         if not _is_limited(decided, reason, taken[user]):

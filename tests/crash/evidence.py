@@ -46,7 +46,8 @@ class Claimed(NamedTuple):
 @dataclass(slots=True)
 class Decided:
     """Decision records. `rows`: distinct ones by activation. `repeats`: records whose `seq` header
-    was seen before with the same content. `clashes`: seen before with another content."""
+    was seen before with the same content. `clashes`: seen before with another content. `again`:
+    the same row under another header."""
 
     rows: dict[Key, list[Row]] = field(default_factory=lambda: defaultdict(list))
     repeats: int = 0
@@ -65,7 +66,6 @@ class Evidence:
     deliveries: dict[str, list[Row]]
     outcomes: dict[str, list[Ended]]
     accepted: dict[str, list[Push]]
-    requests: int
     claims: dict[str, list[Claimed]]
     dumps: Mapping[int, Mapping[str, Any]]
     live: Mapping[int, Mapping[str, Any]]
@@ -115,7 +115,6 @@ def gather(
     pure: Mapping[int, PureShard],
 ) -> Evidence:
     """Parse it all."""
-    accepted, requests = _pushes(standin_log)
     claims: dict[str, list[Claimed]] = {}
     for dump in dumps.values():
         for user, (_, *made) in dump["rings"].items():
@@ -126,8 +125,7 @@ def gather(
         decided=_decided(written.decisions),
         deliveries=_deliveries(written.lanes),
         outcomes=_outcomes(written.events),
-        accepted=accepted,
-        requests=requests,
+        accepted=_accepted(standin_log),
         claims=claims,
         dumps=dumps,
         live=live,
@@ -186,19 +184,17 @@ def _outcomes(events: Partitions) -> dict[str, list[Ended]]:
     return found
 
 
-def _pushes(path: Path) -> tuple[dict[str, list[Push]], int]:
-    """(accepted requests by delivery, all requests)."""
+def _accepted(path: Path) -> dict[str, list[Push]]:
+    """The requests the stand-ins took, by delivery."""
     accepted: dict[str, list[Push]] = defaultdict(list)
-    requests = 0
     if path.exists():
         with path.open("rb") as lines:
             for line in lines:
                 entry = msgspec.json.decode(line)
-                requests += 1
                 if entry["accepted"]:
                     push = Push(entry["at_ms"], entry["delivery_id"], entry["provider"])
                     accepted[push.delivery_id].append(push)
-    return accepted, requests
+    return accepted
 
 
 def _time(at_ms: int) -> str:

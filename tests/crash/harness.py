@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,10 +136,6 @@ class Role:
         """SIGKILL, if it still runs."""
         self.child.kill()
 
-    def log_text(self) -> str:
-        """All it ever logged, over restarts."""
-        return self._log_path.read_text(errors="replace")
-
 
 class World:
     """The processes of one scenario. Make one with `world`."""
@@ -163,6 +159,7 @@ class World:
         self.senders: list[Role] = []
         self.timings = Timings()
         self.seed = 1
+        self._unrest = ""
         self._probe = AIOKafkaConsumer(**client_options(self.settings), group_id=None)
         self._standins: Child | None = None
         self._load: Child | None = None
@@ -316,8 +313,8 @@ class World:
         self.timings.recoveries_s.append(clock.monotonic_s() - began_s)
         return self.timings.recoveries_s[-1]
 
-    def _all_live(self, roles: Iterable[Role] | None = None) -> None:
-        for role in (*self.workers, *self.senders) if roles is None else roles:
+    def _all_live(self) -> None:
+        for role in (*self.workers, *self.senders):
             role.must_live()
 
     # --- the end
@@ -358,8 +355,6 @@ class World:
             await until(probe, within_s=SETTLED_S, every_s=0.3)
         except AssertionError as error:
             raise AssertionError(f"not at rest within {SETTLED_S:g} s: {self._unrest}") from error
-
-    _unrest = ""
 
     async def _restless(self, senders: bool) -> str:
         lag = await self.lag(await self.ends())
@@ -435,7 +430,8 @@ class World:
             f"{sent.users} users; {found.expected} activations decided, {found.cancelled} "
             f"cancelled, {found.admitted} admitted, {found.accepted} accepted ({outcomes}); "
             f"accepted twice {found.twice}, in flight at kill {found.unknown}; published again "
-            f"{found.repeats}+{found.again}; dead letters {found.dead_letters}; recovered in "
+            f"{found.repeats}+{found.again}; limits forgotten with their claims {found.forgotten}; "
+            f"dead letters {found.dead_letters}; recovered in "
             f"{recoveries or '-'} s; took {', '.join(self.timings.phases)} s"
         )
 

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from engine.kafka_client import client_options
 from engine.settings import Settings
-from schemas.topics import RETRY_TIERS_MS, Topics
+from schemas.topics import Topics
 
 POLL_MS = 1_000
 
@@ -16,28 +16,25 @@ Partitions = dict[int, list[ConsumerRecord]]
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Every topic by partition. `lanes` holds first deliveries, `requeued` those put back."""
+    """Every topic by partition; `lanes` without what was put back for later."""
 
     events: Partitions
     decisions: Partitions
     dead_letters: Partitions
     lanes: dict[str, Partitions]
-    requeued: dict[str, Partitions]
 
 
 async def read_all(settings: Settings) -> Written:
     """Read everything there is. Nobody should be writing any more."""
     topics = Topics(settings.topic_prefix)
     lanes = {lane.value: name for lane, name in topics.lanes.items()}
-    tiers = {topics.retry(tier_ms): topics.retry(tier_ms) for tier_ms in RETRY_TIERS_MS}
-    names = [topics.events, topics.decisions, topics.dead_letters, *lanes.values(), *tiers]
+    names = [topics.events, topics.decisions, topics.dead_letters, *lanes.values()]
     found = await read_topics(settings, names)
     return Written(
         events=found[topics.events],
         decisions=found[topics.decisions],
         dead_letters=found[topics.dead_letters],
         lanes={lane: found[name] for lane, name in lanes.items()},
-        requeued={name: found[name] for name in tiers},
     )
 
 

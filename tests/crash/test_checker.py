@@ -138,7 +138,6 @@ async def _evidence(tmp_path: Any) -> Evidence:
             lane: {0: [_published(n, row) for n, row in enumerate(_in(lane, rows))]}
             for lane in ("critical", "high", "normal", "low")
         },
-        requeued={},
     )
     dumps: dict[int, dict[str, Any]] = {0: {"rings": {}, "outbox": {}}}
     evidence = gather(
