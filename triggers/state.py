@@ -5,7 +5,6 @@ Times are milliseconds since the epoch in log time. Stored names are short struc
 so that a user with two pending timers stays within 400 bytes in Redis (design.md section 9).
 """
 
-from collections.abc import Iterable
 from sys import float_info
 from typing import Any
 
@@ -197,8 +196,3 @@ def is_blank(state: UserState) -> bool:
         or state.cooled_floor
         or state.pending
     )
-
-
-def earliest(times: Iterable[int]) -> int:
-    """The smallest time that is not 0, else 0."""
-    return min((time for time in times if time), default=0)

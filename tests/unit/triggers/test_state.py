@@ -17,7 +17,6 @@ from triggers.state import (
     NewerState,
     UserState,
     decode_state,
-    earliest,
     encode_state,
     storable,
 )
@@ -121,8 +120,3 @@ def test_what_nests_too_deeply_is_cut_off() -> None:
     while isinstance(kept, list):
         kept, depth = kept[0], depth + 1
     assert (kept, depth) == (None, KEPT_DEPTH_MAX)
-
-
-def test_the_earliest_time_leaves_out_what_is_not_set() -> None:
-    assert earliest([0, 5, 3, 0]) == 3
-    assert earliest([0, 0]) == earliest([]) == 0
