@@ -22,6 +22,8 @@ async def eventually(
 ) -> Any:
     """Call `probe` until it returns something truthy; raise its last answer at the deadline."""
     deadline_s = time.monotonic() + within_s
+    # A caller that loops over conditions which already hold must not keep the loop from others.
+    await asyncio.sleep(0)
     while True:
         answer = probe()
         value = await answer if isawaitable(answer) else answer

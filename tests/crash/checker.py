@@ -6,73 +6,35 @@ provider's own journal, the gate's rings, the outcomes in the log, the dead lett
 the same log over a memory store. It raises one AssertionError with everything that is wrong.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
 import orjson
 
 from engine.stream.outbox import unpack_entry
-from tests.crash.evidence import Claimed, Evidence, Push, seq_of
+from tests.crash.evidence import Evidence, seq_of
+from tests.crash.findings import Allowance, Findings, log_ms
+from tests.crash.limits import (
+    LIMITS,
+    limits_hold_where_it_was_decided,
+    limits_hold_where_it_was_sent,
+)
 from tests.crash.model import CANCELLED, Expected, Key, expect
 from tests.crash.triggers import (
-    CAPS,
-    COOLDOWN_MS,
     GRACE_MS,
     LEFT_ID,
     LEFT_WAIT_MS,
     MARKETING,
     ORDER,
     REMOVED,
-    SPACING_MS,
     STOPPED_ID,
     STOPPED_WAIT_MS,
     THANKS_ID,
 )
 
 PROBLEMS_SHOWN_MAX = 8
-#: Time from a claim to its arrival at the provider where the ring no longer has the claim.
-UNKNOWN_FLIGHT_MS = 1_000
-LIMITS = frozenset({"COOLDOWN", "SPACING", "FREQUENCY_CAP"})
 ABSENCES = {STOPPED_ID: STOPPED_WAIT_MS + GRACE_MS, LEFT_ID: LEFT_WAIT_MS + GRACE_MS}
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What the fault of a scenario excuses.
-
-    `in_flight_max`: deliveries that may have been under way at senders' kills in all; so many may
-    end UNKNOWN. `twice_max`: deliveries that may have been accepted twice. `rolled_back`: the store
-    went back in time, so commits and their outbox entries were made anew and claims were forgotten.
-    `paused`: OFFER was paused for a while. `senders`: deliveries were sent at all.
-    """
-
-    in_flight_max: int = 0
-    twice_max: int = 0
-    rolled_back: bool = False
-    paused: bool = False
-    senders: bool = True
-
-
-@dataclass(slots=True)
-class Findings:
-    """What was counted on the way."""
-
-    events: int = 0
-    expected: int = 0
-    cancelled: int = 0
-    admitted: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    accepted: int = 0
-    twice: int = 0
-    unknown: int = 0
-    repeats: int = 0
-    again: int = 0
-    dead_letters: int = 0
-    forgotten: int = 0
 
 
 Check = Callable[[Evidence, Allowance, Findings], Iterator[tuple[str, str | None]]]
@@ -120,7 +82,7 @@ def every_activation_is_decided_once_and_rightly(
 
 
 def _ending_fault(row: dict[str, Any], ending: Expected, allowance: Allowance) -> str:
-    at_ms = _ms(row["at"])
+    at_ms = log_ms(row["at"])
     if at_ms != ending.at_ms:
         return f"at {at_ms}, {at_ms - ending.at_ms:+d} ms off"
     if ending.outcome == CANCELLED:
@@ -270,107 +232,6 @@ def nothing_is_sent_twice(
             yield f"{delivery_id} was accepted {len(pushes)} times: {pushes}", user
 
 
-def limits_hold_where_it_was_sent(
-    evidence: Evidence, allowance: Allowance, findings: Findings
-) -> Iterator[tuple[str, str | None]]:
-    """Spacing, cooldown and caps of marketing, in claim times and in arrival times.
-
-    A store that was rolled back to a replica which acknowledged nothing has forgotten claims, and a
-    limit with them; how often that let something through is counted (design.md section 1, promise
-    2, is about acknowledging replicas).
-    """
-    rows = evidence.admitted()
-    claimed_ms: dict[str, int] = {}
-    for user, claims in evidence.claims.items():
-        claimed_ms |= {claim.delivery_id: claim.at_ms for claim in claims}
-        marketing = sorted(claim for claim in claims if claim.trigger in MARKETING)
-        for fault, _ in _limit_faults(marketing, {}):
-            yield f"claims of {user}: {fault}", user
-    by_user: dict[str, list[Claimed]] = {}
-    flights: dict[str, int] = {}
-    for delivery_id, pushes in evidence.accepted.items():
-        row = rows.get(delivery_id)
-        if row is None or row["trigger"] not in MARKETING:
-            continue
-        for push in pushes:
-            arrived = Claimed(push.at_ms, delivery_id, row["trigger"])
-            by_user.setdefault(row["user"], []).append(arrived)
-            flights[delivery_id] = _flight_ms(push, claimed_ms)
-    for user, arrivals in by_user.items():
-        for fault, involved in _limit_faults(sorted(arrivals), flights):
-            if allowance.rolled_back and not claimed_ms.keys() >= involved:
-                findings.forgotten += 1
-            else:
-                yield f"arrivals of {user}: {fault}", user
-
-
-def _flight_ms(push: Push, claimed_ms: dict[str, int]) -> int:
-    """How long before its arrival a push may have been claimed: by so much it may stand closer to
-    the next one than the limit says, because the gate counts from the claim."""
-    claimed = claimed_ms.get(push.delivery_id)
-    return UNKNOWN_FLIGHT_MS if claimed is None else push.at_ms - claimed
-
-
-def _limit_faults(sent: list[Claimed], flights: dict[str, int]) -> Iterator[tuple[str, set[str]]]:
-    """What is wrong, and the deliveries without which it would not be."""
-    last_of: dict[str, Claimed] = {}
-    for before, after in pairwise(sent):
-        if after.at_ms - before.at_ms < SPACING_MS - flights.get(before.delivery_id, 0):
-            fault = f"spacing {after.at_ms - before.at_ms} ms: {before}, {after}"
-            yield fault, {before.delivery_id, after.delivery_id}
-    for one in sent:
-        before_ = last_of.get(one.trigger)
-        last_of[one.trigger] = one
-        if before_ is None:
-            continue
-        if one.at_ms - before_.at_ms < COOLDOWN_MS - flights.get(before_.delivery_id, 0):
-            fault = f"cooldown {one.at_ms - before_.at_ms} ms: {before_}, {one}"
-            yield fault, {before_.delivery_id, one.delivery_id}
-    for count_max, per_ms in CAPS:
-        for number, last in enumerate(sent[count_max:]):
-            first = sent[number]
-            if last.at_ms - first.at_ms < per_ms - flights.get(first.delivery_id, 0):
-                fault = f"{count_max + 1} in {last.at_ms - first.at_ms} ms, from {first}"
-                yield fault, {one.delivery_id for one in sent[number : number + count_max + 1]}
-
-
-def limits_hold_where_it_was_decided(
-    evidence: Evidence, allowance: Allowance, findings: Findings
-) -> Iterator[tuple[str, str | None]]:
-    """In log time: what reached somebody kept every limit, and no limit was made up."""
-    reached: dict[str, list[Claimed]] = defaultdict(list)
-    taken: dict[str, list[Claimed]] = defaultdict(list)
-    refused: list[tuple[str, Claimed, str]] = []
-    for key, rows in evidence.decided.rows.items():
-        row = rows[0]
-        decided = Claimed(_ms(row["at"]), row["delivery_id"] or "", key.trigger)
-        if key.trigger not in MARKETING:
-            continue
-        if row["outcome"] == "ADMITTED":
-            taken[key.user].append(decided)
-            ended = evidence.outcomes.get(row["delivery_id"], [])
-            if ended and ended[0].reason in ("ACCEPTED", "UNKNOWN"):
-                reached[key.user].append(decided)
-        elif row["reason"] in LIMITS:
-            refused.append((key.user, decided, row["reason"]))
-    for user, sent in reached.items():
-        for fault, _ in _limit_faults(sorted(sent), {}):
-            yield f"decisions of {user}: {fault}", user
-    for user, decided, reason in refused:
-        if not _is_limited(decided, reason, taken[user]):
-            yield f"{decided} of {user} was refused for {reason}, which nothing explains", user
-
-
-def _is_limited(refused: Claimed, reason: str, taken: list[Claimed]) -> bool:
-    """Could earlier admissions, given back or not, explain the refusal?"""
-    ages = [(refused.at_ms - one.at_ms, one.trigger) for one in taken]
-    if reason == "COOLDOWN":
-        return any(0 <= age < COOLDOWN_MS and trigger == refused.trigger for age, trigger in ages)
-    if reason == "SPACING":
-        return any(0 <= age < SPACING_MS for age, _ in ages)
-    return any(sum(0 <= age < per_ms for age, _ in ages) >= count for count, per_ms in CAPS)
-
-
 def bad_records_are_dead_letters_and_nothing_else_is(
     evidence: Evidence, allowance: Allowance, findings: Findings
 ) -> Iterator[tuple[str, str | None]]:
@@ -431,8 +292,4 @@ CHECKS: tuple[Check, ...] = (
 def _short(row: dict[str, Any] | None) -> str:
     if row is None:
         return "nothing"
-    return f"{row['outcome']} {row['reason'] or ''} at {row['at']} ({_ms(row['at'])})"
-
-
-def _ms(text: str) -> int:
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
+    return f"{row['outcome']} {row['reason'] or ''} at {row['at']} ({log_ms(row['at'])})"

@@ -8,16 +8,13 @@ waits with `recovered` until whatever stood in the log at that moment is decided
 """
 
 import asyncio
-import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -25,7 +22,6 @@ from pydantic import SecretStr
 
 from engine import clock
 from engine.kafka_client import client_options
-from engine.local.errors import ChildError
 from engine.local.kafka import KafkaBroker
 from engine.local.ports import free_port
 from engine.local.process import Child
@@ -42,10 +38,12 @@ from engine.stream.worker import ReaderPrograms
 from engine.topics import ensure_topics
 from schemas.topics import Topics
 from tests.crash import triggers
-from tests.crash.checker import Allowance, Findings, check
+from tests.crash.checker import check
 from tests.crash.evidence import gather
+from tests.crash.findings import Allowance, Findings
 from tests.crash.load import Sent
 from tests.crash.logs import read_all
+from tests.crash.roles import READY_S, REPOSITORY, Role, until
 from tests.pure import pure_run
 from tests.waiting import eventually
 
@@ -58,17 +56,8 @@ HEARTBEAT_S = 1.5
 REQUEST_TIMEOUT_S = 3.0
 IN_FLIGHT_MAX = 100
 GENERATION_S = 60.0
-READY_S = 90.0
 SETTLED_S = 180.0
 SECRET = "a secret of the crash tests"
-BIN = Path(sys.executable).parent
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-async def until(probe: Callable[[], Awaitable[bool]], *, within_s: float, every_s: float) -> None:
-    """`eventually` for a coroutine."""
-    either: Callable[[], bool | Awaitable[bool]] = probe
-    await eventually(either, within_s=within_s, every_s=every_s)
 
 
 @dataclass(slots=True)
@@ -78,63 +67,6 @@ class Timings:
     recoveries_s: list[float] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     phase_began_s: float = field(default_factory=clock.monotonic_s)
-
-
-class Role:
-    """One `tripline` process that can be killed, paused and started again under its name."""
-
-    def __init__(self, command: str, name: str, directory: Path, env: dict[str, str]) -> None:
-        self.name = name
-        self.port = free_port()
-        self._env = env | {"TRIPLINE_METRICS_PORT": str(self.port), "TRIPLINE_INSTANCE": name}
-        self._command = [str(BIN / "tripline"), command]
-        self._log_path = directory / f"{name}.log"
-        self.child: Child
-
-    def start(self, failpoint: str = "") -> None:
-        """Launch the process, armed to die at `failpoint` (`engine.failpoints`)."""
-        # Roles refuse settings they do not know, such as those of the tests themselves.
-        foreign = [f"--unset={name}" for name in os.environ if name.startswith("TRIPLINE_")]
-        env = self._env | {"TRIPLINE_FAILPOINT": failpoint}
-        given = [f"{name}={value}" for name, value in env.items()]
-        argv = ["env", *foreign, *given, *self._command]
-        self.child = Child(self.name, argv, log_path=self._log_path, cwd=REPOSITORY)
-        self.child.start()
-
-    async def ready(self) -> None:
-        """Wait until /readyz says so. Raises when the process ends instead."""
-        async with aiohttp.ClientSession() as http:
-
-            async def probe() -> bool:
-                self.must_live()
-                try:
-                    async with http.get(f"http://127.0.0.1:{self.port}/readyz") as answer:
-                        return answer.status == 200
-                except aiohttp.ClientError:
-                    return False
-
-            await until(probe, within_s=READY_S, every_s=0.1)
-
-    def must_live(self) -> None:
-        """Raise with the end of the log when the process has ended."""
-        if not self.child.alive:
-            raise ChildError(
-                f"{self.name} ended with {self.child.returncode}\n{self.child.log_tail(40)}"
-            )
-
-    async def died(self, within_s: float = READY_S) -> None:
-        """Wait until it was killed, by a failpoint or by us."""
-        await eventually(lambda: not self.child.alive, within_s=within_s)
-        assert self.child.returncode == -signal.SIGKILL, self.child.log_tail(40)
-
-    async def stop(self) -> None:
-        """SIGTERM; it must end by itself, in time and without an error."""
-        status = await asyncio.to_thread(self.child.stop, 25.0)
-        assert status == 0, f"{self.name} ended with {status}\n{self.child.log_tail(40)}"
-
-    def kill(self) -> None:
-        """SIGKILL, if it still runs."""
-        self.child.kill()
 
 
 class World:

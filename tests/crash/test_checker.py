@@ -21,8 +21,9 @@ from schemas.partitioner import partition_of
 from schemas.reasons import Reason
 from schemas.records import ActivateRecord, OutcomeRecord, encode
 from schemas.topics import Topics
-from tests.crash.checker import Allowance, check
+from tests.crash.checker import check
 from tests.crash.evidence import Claimed, Ended, Evidence, Push, gather
+from tests.crash.findings import Allowance
 from tests.crash.logs import Written
 from tests.crash.model import Key
 from tests.crash.triggers import (

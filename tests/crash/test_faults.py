@@ -12,7 +12,7 @@ import pytest
 from engine import clock
 from engine.local.kafka import KafkaBroker
 from engine.local.redis import RedisServer
-from tests.crash.checker import Allowance
+from tests.crash.findings import Allowance
 from tests.crash.harness import IN_FLIGHT_MAX, RATE, World, world
 from tests.crash.redelivery import copy_deliveries, copy_outcomes, rewind_lanes
 from tests.crash.triggers import LEFT_WAIT_MS, OFFER_ID

@@ -16,9 +16,10 @@ import pytest
 
 from engine import clock
 from engine.local.redis import RedisServer
-from tests.crash.checker import Allowance
-from tests.crash.harness import IN_FLIGHT_MAX, RATE, Role, World, world
+from tests.crash.findings import Allowance
+from tests.crash.harness import IN_FLIGHT_MAX, RATE, World, world
 from tests.crash.redelivery import copy_deliveries, copy_outcomes, rewind_lanes
+from tests.crash.roles import Role
 from tests.services import FreshKafka, FreshRedis
 
 pytestmark = [pytest.mark.soak, pytest.mark.crash, pytest.mark.service]

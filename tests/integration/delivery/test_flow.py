@@ -108,8 +108,13 @@ async def test_what_is_read_ahead_is_bounded_while_nothing_can_be_sent(
             # A poll may bring as much again as the window before the partition is paused.
             most = 2 * window_max * rig.settings.partitions
             seen = await eventually(lambda: worker.queued(Lane.NORMAL), within_s=5)
-            while len(providers.received()) == in_flight_max:
-                seen = max(seen, await eventually(lambda: worker.queued(Lane.NORMAL)))
+
+            def goes_on() -> bool:
+                nonlocal seen
+                seen = max(seen, worker.queued(Lane.NORMAL))
+                return len(providers.received()) > in_flight_max
+
+            await eventually(goes_on, within_s=60)
             outcomes = await rig.outcomes_of(*deliveries, within_s=60)
     assert window_max <= seen <= most
     assert Counter(o.reason for o in outcomes.values()) == {

@@ -1,0 +1,45 @@
+"""What a scenario may excuse, and what a check has counted."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the fault of a scenario excuses.
+
+    `in_flight_max`: deliveries that may have been under way at senders' kills in all; so many may
+    end UNKNOWN. `twice_max`: deliveries that may have been accepted twice. `rolled_back`: the store
+    went back in time, so commits and their outbox entries were made anew and claims were forgotten.
+    `paused`: OFFER was paused for a while. `senders`: deliveries were sent at all.
+    """
+
+    in_flight_max: int = 0
+    twice_max: int = 0
+    rolled_back: bool = False
+    paused: bool = False
+    senders: bool = True
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was counted on the way."""
+
+    events: int = 0
+    expected: int = 0
+    cancelled: int = 0
+    admitted: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    accepted: int = 0
+    twice: int = 0
+    unknown: int = 0
+    repeats: int = 0
+    again: int = 0
+    dead_letters: int = 0
+    forgotten: int = 0
+
+
+def log_ms(text: str) -> int:
+    """Milliseconds since the epoch of a decision record's `at`."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
