@@ -78,7 +78,7 @@ def _faust(mode: str) -> Callable[[str, str, int, str], list[str]]:
 
     def command(servers: str, topic: str, count: int, directory: str) -> list[str]:
         agent = [sys.executable, script, servers, topic, str(count), mode]
-        return [*agent, "--datadir", directory, "worker", "-l", "crit", "--without-web"]
+        return [*agent, "--datadir", directory, "worker", "-l", "warn", "--without-web"]
 
     return command
 
