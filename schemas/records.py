@@ -2,7 +2,7 @@
 forward's value is the original client event.)
 """
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -51,9 +51,3 @@ def encode(record: msgspec.Struct) -> bytes:
 def decode(value: bytes | None, kind: type[T]) -> T:
     """Decode strictly; raises `msgspec.DecodeError` (or its ValidationError) on anything else."""
     return msgspec.json.decode(value or b"", type=kind)
-
-
-def as_builtins(record: msgspec.Struct) -> dict[str, Any]:
-    """Plain dicts and lists, for printing."""
-    plain: dict[str, Any] = msgspec.to_builtins(record)
-    return plain
