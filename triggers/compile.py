@@ -1,6 +1,6 @@
 """From definitions to a program: each trigger compiled once, when its version of the registry is.
 
-`COMPILERS` maps a pattern's model to the function that builds it: one row a pattern.
+How a pattern is built stands with it (`triggers.patterns.KINDS`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 from schemas.events import Event
 from triggers.conditions import compile_filter
-from triggers.definition import EventWhen, IdleWhen, Policy, TriggerDefinition, When
+from triggers.definition import Policy, TriggerDefinition
 from triggers.definition import Unless as UnlessDefinition
+from triggers.filters import BOTH
 from triggers.paths import compile_path, compile_projection
-from triggers.patterns import EventPattern, IdlePattern, Pattern, Want
+from triggers.patterns import kind_of
+from triggers.patterns.base import PatternContext
 from triggers.policy import Cap, CompiledPolicy, grace_for
 from triggers.program import CompiledTrigger, Program, Unless, build_program
 from triggers.state import storable
@@ -27,14 +29,6 @@ class RegisteredTrigger(NamedTuple):
     registered_at_ms: int
 
 
-class _Context(NamedTuple):
-    """What building a pattern needs beside its definition."""
-
-    registered: RegisteredTrigger
-    policy: CompiledPolicy
-    stored: tuple[str, ...]
-
-
 def compile_program(
     number: int, triggers: Iterable[RegisteredTrigger], policies: Mapping[str, Policy]
 ) -> Program:
@@ -43,7 +37,7 @@ def compile_program(
     return build_program(
         number,
         (
-            compile_trigger(trigger, compiled_policies)
+            compile_trigger(trigger, compiled_policies, policies)
             for trigger in triggers
             if trigger.state != "draft"
         ),
@@ -61,13 +55,25 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
 
 
 def compile_trigger(
-    registered: RegisteredTrigger, policies: Mapping[str, CompiledPolicy]
+    registered: RegisteredTrigger,
+    compiled_policies: Mapping[str, CompiledPolicy],
+    policies: Mapping[str, Policy],
 ) -> CompiledTrigger:
     """One trigger with its pattern, `unless` clauses and policy."""
     definition = registered.definition
-    policy = policies.get(definition.policy, CompiledPolicy())
-    unless = tuple(_compile_unless(clause) for clause in definition.unless)
-    context = _Context(registered, policy, _stored_paths(definition, unless))
+    policy = compiled_policies.get(definition.policy, CompiledPolicy())
+    kind = kind_of(definition.when)
+    unless = tuple(_compile_unless(clause, kind.one_event) for clause in definition.unless)
+    start_paths, event_paths = _stored_paths(definition, unless, kind.one_event)
+    context = PatternContext(
+        trigger=definition.id,
+        since_ms=registered.registered_at_ms,
+        policy=policy,
+        zone=policies.get(definition.policy, Policy()).zone,
+        keep_start=_kept(start_paths),
+        keep_event=_kept(event_paths),
+    )
+    pattern = kind.build(definition.when, context)
     wait_ms = definition.wait_ms or 0
     marketing = definition.class_ == "marketing"
     user_ms, per_ms = _cooldowns(definition, policy, marketing)
@@ -78,36 +84,46 @@ def compile_trigger(
         marketing=marketing,
         lane=definition.lane,
         priority=definition.priority,
-        pattern=COMPILERS[type(definition.when)](definition.when, context),
+        pattern=pattern,
         per=None if definition.per in ("user", "event") else compile_path(definition.per),
         per_event=definition.per == "event",
         policy=policy,
         cooldown_user_ms=user_ms,
         cooldown_per_ms=per_ms,
         expires_ms=definition.expires_after_ms,
+        one_event=kind.one_event,
         unless=unless,
         wait_ms=wait_ms,
         grace_ms=grace_for(policy, wait_ms),
         restart=definition.on_repeat != "keep",
         restart_at_most_ms=definition.restart_at_most_ms or 0,
+        traits=pattern.traits,
+        zoned=pattern.zoned,
     )
 
 
-def _compile_unless(clause: UnlessDefinition) -> Unless:
-    compiled = compile_filter(clause.where, references=True)
+def _compile_unless(clause: UnlessDefinition, one_event: bool) -> Unless:
+    compiled = compile_filter(clause.where, references=BOTH, one_event=one_event)
     return Unless(clause.events, compiled, _kept(compiled.event_paths))
 
 
-def _stored_paths(definition: TriggerDefinition, unless: Iterable[Unless]) -> tuple[str, ...]:
-    """Only what conditions and texts name is kept of a start (minimisation, design.md 4)."""
-    paths: dict[str, None] = {}
+def _stored_paths(
+    definition: TriggerDefinition, unless: Iterable[Unless], one_event: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Only what conditions and texts name is kept of `$start` and of `$event` (minimisation,
+    design.md 4). When they are one event, what is named of either is kept of it."""
+    start: dict[str, None] = {}
+    event: dict[str, None] = start if one_event else {}
+    start.update(dict.fromkeys(definition.when.start_paths))
     for clause in unless:
-        paths.update(dict.fromkeys(clause.filter.start_paths))
+        start.update(dict.fromkeys(clause.filter.start_paths))
+        event.update(dict.fromkeys(clause.filter.completing_paths))
     if definition.message is not None:
         push = definition.message.push
-        for found in declared_paths((push.title, push.body)).values():
-            paths.update(dict.fromkeys(found))
-    return tuple(paths)
+        found = declared_paths((push.title, push.body))
+        start.update(dict.fromkeys(found["start"]))
+        event.update(dict.fromkeys(found["event"]))
+    return tuple(start), tuple(event)
 
 
 def _kept(paths: tuple[str, ...]) -> Callable[[Event], dict[str, Any]]:
@@ -127,27 +143,3 @@ def _cooldowns(
         return (policy.cooldown_ms if marketing else 0), 0
     default = policy.cooldown_ms if marketing and own.per_ms is None else 0
     return (default if own.user_ms is None else own.user_ms), own.per_ms or 0
-
-
-def _event_pattern(when: When, context: _Context) -> Pattern:
-    assert isinstance(when, EventWhen)
-    compiled = compile_filter(when.where)
-    wants = tuple(Want(name, compiled) for name in when.events)
-    return EventPattern(wants, _kept(context.stored))
-
-
-def _idle_pattern(when: When, context: _Context) -> Pattern:
-    assert isinstance(when, IdleWhen)
-    registered = context.registered
-    return IdlePattern(
-        trigger=registered.definition.id,
-        idle_ms=when.idle_ms,
-        grace_ms=grace_for(context.policy, when.idle_ms),
-        since_ms=registered.registered_at_ms,
-    )
-
-
-COMPILERS: dict[type[When], Callable[[When, _Context], Pattern]] = {
-    EventWhen: _event_pattern,
-    IdleWhen: _idle_pattern,
-}

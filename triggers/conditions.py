@@ -1,17 +1,19 @@
 """Conditions: a `where` compiled once to closures, split by what it has to know.
 
-`compile_filter` parses and compiles; `Filter.static` judges an event alone, `Filter.dynamic` judges
-what was kept of an event (`event_paths`) against what was kept of the instance's start
-(`start_paths`), and their conjunction is the filter. Answers are Kleene's: True, False, or None for
-"could not evaluate". What each operator means is said in `operators`.
+`compile_filter` parses and compiles; `Filter.static` judges an event alone, `Filter.dynamic` holds
+what was kept of it (`event_paths`) against what was kept of the instance (`start_paths` of its
+first event, `completing_paths` of its last), and their conjunction is the filter. Answers are
+Kleene's: True, False, or None for "could not evaluate". What each operator means is said in
+`operators`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas.events import Event
 from triggers.filters import (
+    START,
     All,
     AnyOf,
     Clause,
@@ -63,6 +65,7 @@ class Filter:
 
     __slots__ = (
         "_clauses",
+        "completing_paths",
         "discriminators",
         "dynamic",
         "event_paths",
@@ -70,10 +73,12 @@ class Filter:
         "static",
     )
 
-    def __init__(self, tree: All) -> None:
+    def __init__(self, tree: All, one_event: bool = False) -> None:
+        if one_event:
+            tree = _of_start(tree)
         conjuncts = _flatten(tree)
-        alone = [node for node in conjuncts if not _start_paths([node])]
-        paired = [node for node in conjuncts if _start_paths([node])]
+        alone = [node for node in conjuncts if not _references([node])]
+        paired = [node for node in conjuncts if _references([node])]
         #: Judges the event alone: the conjuncts without `$start`.
         self.static: Callable[[Event], bool | None] | None = (
             _conjunction([_judge(node, _event_clause) for node in alone]) if alone else None
@@ -82,9 +87,11 @@ class Filter:
         self.dynamic: Callable[[Fields, Fields], bool | None] | None = (
             _paired([_judge(node, _fields_clause) for node in paired]) if paired else None
         )
-        #: What `dynamic` reads of the event, and of the start.
+        #: What `dynamic` reads of the event; of `$start` and of `$event`.
         self.event_paths = _unique(c.path for node in paired for c in clauses_of(node))
-        self.start_paths = _start_paths(paired)
+        found = _references(paired)
+        self.start_paths = _unique(r.path for r in found if r.root == START)
+        self.completing_paths = _unique(r.path for r in found if r.root != START)
         #: Equalities every match fulfils, `(path, allowed values)`: by `index_key`, for an index.
         self.discriminators = _discriminators(alone)
         self._clauses = clauses_of(tree)
@@ -104,17 +111,20 @@ class Filter:
         return results
 
 
-def compile_filter(where: Mapping[str, Any] | None, *, references: bool = False) -> Filter:
-    """Compile a `where` (None: always holds). `references`: `$start` is known, as in `unless`.
+def compile_filter(
+    where: Mapping[str, Any] | None, *, references: Collection[str] = (), one_event: bool = False
+) -> Filter:
+    """Compile a `where` (None: always holds).
 
-    Raises FilterError with every problem found.
+    `references`: which of `$start` and `$event` are known here. `one_event`: they are the same
+    event, so that its fields are kept once. Raises FilterError with every problem found.
     """
     if where is None:
         return Filter(All(()))
     tree, problems = parse_where(where, references=references)
     if problems:
         raise FilterError(problems)
-    return Filter(tree)
+    return Filter(tree, one_event)
 
 
 def _flatten(tree: All) -> list[Node]:
@@ -129,13 +139,36 @@ def _unique(paths: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(paths))
 
 
-def _start_paths(nodes: list[Node]) -> tuple[str, ...]:
-    return _unique(
-        reference.path
+def _references(nodes: list[Node]) -> list[Reference]:
+    return [
+        reference
         for node in nodes
         for clause in clauses_of(node)
         for reference in references_in(clause.operand)
-    )
+    ]
+
+
+def _of_start(node: All) -> All:
+    """The same tree with every `$event` read as `$start`."""
+    return All(tuple(_node_of_start(child) for child in node.nodes))
+
+
+def _node_of_start(node: Node) -> Node:
+    if isinstance(node, Clause):
+        return replace(node, operand=_operand_of_start(node.operand))
+    if isinstance(node, Not):
+        return Not(_node_of_start(node.node))
+    return type(node)(tuple(_node_of_start(child) for child in node.nodes))
+
+
+def _operand_of_start(operand: Any) -> Any:
+    if isinstance(operand, Reference):
+        return Reference(operand.path)
+    if isinstance(operand, Mapping):
+        return {name: _operand_of_start(item) for name, item in operand.items()}
+    if isinstance(operand, list | tuple):
+        return [_operand_of_start(item) for item in operand]
+    return operand
 
 
 def _discriminators(nodes: list[Node]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
@@ -244,7 +277,7 @@ def _fields_clause(clause: Clause) -> _Judge:
         test = make_test(operator, operand, wild=is_wild(path))
         return lambda pair: test(_value(pair[0], path))
     if operator == "eq" and not is_wild(path) and not is_wild(operand.path):
-        return _same_clause(path, operand.path)
+        return _same_clause(path, operand.key)
 
     def judge(pair: tuple[Fields, Fields]) -> bool | None:
         resolved = _resolve(operator, operand, pair[1])
@@ -275,7 +308,7 @@ def _resolve(operator: str, operand: Any, start: Fields) -> Any:
     Only `in` can do without: the other elements of its list may still be equal.
     """
     if isinstance(operand, Reference):
-        value = _value(start, operand.path)
+        value = _value(start, operand.key)
         return MISSING if value is None else value
     if not references_in(operand):
         return operand

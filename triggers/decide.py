@@ -9,6 +9,8 @@ record is applied, the user's timers with F < a fire, so a cancel at F itself st
 decides at max(F, the user's last decision time), never at the time it is polled.
 """
 
+from typing import Any
+
 from schemas.decisions import Decision
 from schemas.events import ID_CHARS_MAX, Event, occurred_at_ms
 from schemas.reasons import REFUNDED, Outcome, Reason, Unevaluated
@@ -19,7 +21,7 @@ from triggers.devices import register_device, remove_dead
 from triggers.effects import Admitted, Effects, FunnelKey, Journal
 from triggers.identity import delivery_id
 from triggers.paths import MISSING, Many
-from triggers.patterns.base import Activation
+from triggers.patterns.base import Activation, Occasion
 from triggers.program import CompiledTrigger, Hits, Program, Role
 from triggers.state import (
     DAY_MS,
@@ -30,6 +32,7 @@ from triggers.state import (
     UserState,
     is_blank,
 )
+from triggers.traits import learn_traits, learn_zone
 
 
 def next_due(program: Program, state: UserState) -> int:
@@ -48,7 +51,7 @@ def next_due(program: Program, state: UserState) -> int:
 def apply_event(
     program: Program, user: str, state: UserState, event: Event, a: int, hits: Hits, out: Effects
 ) -> bool:
-    """Apply one client event appended at `a`; `hits` is `program.match` of it."""
+    """Apply one client event appended at `a`; `hits` is `program.hits` of it."""
     changed = fire_before(program, user, state, a, out)
     e = occurred_at_ms(event, a)
     changed |= _notice_activity(program, state, e)
@@ -60,6 +63,11 @@ def apply_event(
     candidates: list[Candidate] = []
     for role in hits.starts:
         changed |= _start(user, state, role, event, e, a, candidates, out)
+    # After the patterns, which compare with what was known, and before admission, which asks.
+    if program.traits:
+        changed |= learn_traits(program.traits, state, event)
+    if program.zoned:
+        changed |= learn_zone(state, event)
     if candidates:
         at = max(a, state.decided_at)
         for candidate in candidates:
@@ -129,9 +137,11 @@ def _fire(
         candidates.append(_of_instance(trigger, user, instance))
     for trigger in program.watching:
         if 0 < trigger.pattern.due(state) <= due:
-            activation = trigger.pattern.on_due(state, due)
-            if activation is not None:
-                candidates.append(_candidate(trigger, user, activation, "", due))
+            for activation in trigger.pattern.on_due(state, due):
+                if trigger.wait_ms:
+                    _arm(user, state, trigger, activation.per, activation, due, out)
+                else:
+                    candidates.append(_candidate(trigger, user, activation, activation.per, due))
     retention.prune(program, state, due, out)
     candidates.sort(key=lambda candidate: (candidate.trigger.order, candidate.per))
     at = max(due, state.decided_at)
@@ -205,14 +215,16 @@ def _start(
     if per is None:
         out.unevaluated[trigger.id, Unevaluated.PER_MISSING] += 1
         return False
-    activation = trigger.pattern.on_event(state, -1 - role.clause, event, e)
-    if activation is None:
-        return True
+    occasion = Occasion(event, per, e, a)
+    activation = trigger.pattern.on_event(state, -1 - role.clause, occasion, out.evicted)
+    if not isinstance(activation, Activation):
+        return activation
+    changed = trigger.pattern.remembers
     if trigger.wait_ms:
-        return _arm(user, state, trigger, per, activation, a, out)
+        return _arm(user, state, trigger, per, activation, a, out) or changed
     if absence.is_acted_on(state, trigger.id, activation.key, e, a):
         out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
-        return False
+        return changed
     absence.remember_end(state, trigger.id, activation.key, e, a, out)
     candidates.append(_candidate(trigger, user, activation, per, a))
     return True
@@ -228,7 +240,7 @@ def _arm(
     out: Effects,
 ) -> bool:
     """Start or restart the pending instance of this per value, unless it is dead already."""
-    e = activation.start_e
+    e = activation.e
     if absence.is_known_untimed(state, trigger.id, activation.key, a):
         out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
         return False
@@ -250,7 +262,8 @@ def _arm(
         start_e=e,
         chain_e=chain_e,
         fire_at=absence.fire_time(trigger, e, chain_e or e),
-        fields=activation.start_fields,
+        fields=_kept_fields(trigger, activation),
+        event="" if activation.event == activation.key else activation.event,
     )
     if absence.died_already(state, trigger, e, instance.fields):
         absence.remember_end(state, trigger.id, per, e, a, out)
@@ -262,6 +275,14 @@ def _arm(
         out.journal.append(Journal(user, a, trigger.id, "ARMED", activation.key))
     _bound_instances(user, state, trigger, a, out)
     return True
+
+
+def _kept_fields(trigger: CompiledTrigger, activation: Activation) -> dict[str, Any]:
+    """What an instance keeps: `$start` by path, `$event` by `$` and path."""
+    if trigger.one_event or not activation.event_fields:
+        return activation.start_fields
+    event = {f"${path}": value for path, value in activation.event_fields.items()}
+    return {**activation.start_fields, **event}
 
 
 def _bound_instances(
@@ -377,18 +398,30 @@ def per_value(trigger: CompiledTrigger, event: Event) -> str | None:
 
 
 def _of_instance(trigger: CompiledTrigger, user: str, instance: Instance) -> Candidate:
+    start = event = instance.fields
+    if not trigger.one_event:
+        start = {path: value for path, value in instance.fields.items() if path[0] != "$"}
+        event = {path[1:]: value for path, value in instance.fields.items() if path[0] == "$"}
+    start_id, event_id = _message_ids(instance)
     return Candidate(
         trigger=trigger,
         user=user,
         activation=instance.activation,
         per=instance.per,
-        start=instance.activation,
-        event=instance.activation,
+        start=start_id,
+        event=event_id,
         start_e=instance.start_e,
         due_ms=instance.fire_at,
-        start_fields=instance.fields,
-        event_fields=instance.fields,
+        start_fields=start,
+        event_fields=event,
     )
+
+
+def _message_ids(instance: Instance) -> tuple[str | None, str | None]:
+    """`$start` and `$event`; none where no event started it."""
+    if instance.event is None:
+        return None, None
+    return instance.activation, instance.event or instance.activation
 
 
 def _candidate(
@@ -411,6 +444,7 @@ def _candidate(
 def _ended(
     instance: Instance, user: str, revision: int, at: int, outcome: Outcome, reason: Reason | None
 ) -> Decision:
+    start, event = _message_ids(instance)
     return Decision(
         trigger=instance.trigger,
         user=user,
@@ -418,8 +452,8 @@ def _ended(
         at_ms=at,
         outcome=outcome,
         reason=reason,
-        start=instance.activation,
-        event=instance.activation,
+        start=start,
+        event=event,
         revision=revision,
     )
 

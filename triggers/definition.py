@@ -2,13 +2,13 @@
 
 `TriggerDefinition` and `Policy` accept the document form (`model_validate`; the field names of the
 language), and `to_document` gives it back, complete: every default is written out, so that a stored
-definition keeps its meaning when a default changes. A pattern is a `When` in `PATTERNS`.
+definition keeps its meaning when a default changes. A pattern is a `When` (`triggers.patterns`).
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, StrictInt
 
 from triggers.durations import format_duration
 from triggers.fields import (
@@ -17,7 +17,6 @@ from triggers.fields import (
     DurationMs,
     EventNames,
     Id,
-    IdleMs,
     LocalisedText,
     Name,
     PathToOne,
@@ -25,11 +24,12 @@ from triggers.fields import (
     Url,
     WaitMs,
     Where,
-    WhereOfStart,
+    WhereOfInstance,
     WindowMs,
     Zone,
 )
 from triggers.model import UNAVAILABLE, Model, refusal
+from triggers.patterns import KINDS, IdleWhen, When
 from triggers.problems import Problem, quoted, suggestion
 
 UNLESS_MAX = 20
@@ -41,40 +41,20 @@ GOAL_WITHIN_MS = 7 * 86_400_000
 EXPIRES_MIN_MS = 600_000
 
 
-class When(Model):
-    """The pattern of a trigger; a subclass for each."""
-
-    row = "when"
-
-
-class EventWhen(When):
-    """`{event, where}`: one event. Immediate by itself, an absence with `unless` and `wait`."""
-
-    events: EventNames = Field(alias="event")
-    where: Where | None = None
-
-
-class IdleWhen(When):
-    """`{idle: 7d}`: no activity for so long; once per silence."""
-
-    idle_ms: IdleMs = Field(alias="idle")
-
-
-#: Every pattern under the field that tells it. A new pattern is a class above and a row here.
-PATTERNS: dict[str, type[When]] = {"event": EventWhen, "idle": IdleWhen}
-
-
 def _select_pattern(value: Any) -> When:
     if isinstance(value, When):
         return value
+    fields = [kind.field for kind in KINDS]
     if not isinstance(value, Mapping):
-        raise refusal([Problem((), f"`when` is a mapping with one of {quoted(PATTERNS)}")])
-    found = [name for name in PATTERNS if name in value]
+        raise refusal([Problem((), f"`when` is a mapping with one of {quoted(fields)}")])
+    found = [kind for kind in KINDS if kind.field in value]
+    wider = frozenset[str]().union(*(kind.wider for kind in found))
+    found = [kind for kind in found if kind.field not in wider]
     if len(found) == 1:
-        return PATTERNS[found[0]].model_validate(value)
+        return found[0].model.model_validate(value)
     if found:
-        message = f"`when` holds exactly one pattern, but found {quoted(found)}"
-        raise refusal([Problem((), message)])
+        names = quoted(kind.field for kind in found)
+        raise refusal([Problem((), f"`when` holds exactly one pattern, but found {names}")])
     later = [name for name in value if name in UNAVAILABLE["when"]]
     if later:
         raise refusal(
@@ -82,16 +62,17 @@ def _select_pattern(value: Any) -> When:
             for name in later
         )
     names = quoted(str(name)[:100] for name in value) or "nothing"
-    hint = next(filter(None, (suggestion(str(name), PATTERNS) for name in value)), "")
-    message = f"`when` holds exactly one pattern ({quoted(PATTERNS)}), but found {names}{hint}"
+    hint = next(filter(None, (suggestion(str(name), fields) for name in value)), "")
+    message = f"`when` holds exactly one pattern ({quoted(fields)}), but found {names}{hint}"
     raise refusal([Problem((), message)])
 
 
 class Unless(Model):
-    """An event that cancels the pending instance; `where` may refer to `$start`."""
+    """An event that cancels the pending instance; `where` may refer to `$start` and
+    `$event`."""
 
     events: EventNames = Field(alias="event")
-    where: WhereOfStart | None = None
+    where: WhereOfInstance | None = None
 
 
 class Cooldown(Model):
@@ -152,7 +133,7 @@ class TriggerDefinition(Model):
     category: Category | None = None
     priority: Annotated[StrictInt, Field(ge=0, le=100)] = 50
     lane: Literal["critical", "high", "normal", "low"] = "normal"
-    when: Annotated[EventWhen | IdleWhen, BeforeValidator(_select_pattern)]
+    when: Annotated[SerializeAsAny[When], BeforeValidator(_select_pattern)]
     unless: Annotated[
         tuple[Unless, ...], BeforeValidator(_as_list), Field(min_length=1, max_length=UNLESS_MAX)
     ] = ()

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from triggers.durations import format_duration, parse_duration
-from triggers.filters import parse_where
+from triggers.filters import BOTH, START, parse_where
 from triggers.model import refusal, unknown
 from triggers.paths import check_path
 from triggers.problems import Location, Problem, suggestion
@@ -129,7 +129,7 @@ EventNames = Annotated[
 ]
 
 
-def _where(references: bool) -> PlainValidator:
+def _where(*references: str) -> PlainValidator:
     def check(value: Any) -> dict[str, Any]:
         _, problems = parse_where(value, references=references)
         if problems:
@@ -140,9 +140,11 @@ def _where(references: bool) -> PlainValidator:
 
 
 #: A filter over one event; compile it with `conditions.compile_filter`.
-Where = Annotated[dict[str, Any], _where(references=False)]
-#: A filter that may refer to the start of the instance as `$start.<path>`.
-WhereOfStart = Annotated[dict[str, Any], _where(references=True)]
+Where = Annotated[dict[str, Any], _where()]
+#: A filter of a later step: it may refer to the first event as `$start.<path>`.
+WhereOfStart = Annotated[dict[str, Any], _where(START)]
+#: A filter about a whole instance: it may refer to `$start.<path>` and `$event.<path>`.
+WhereOfInstance = Annotated[dict[str, Any], _where(*BOTH)]
 
 
 def _template_problems(location: Location, text: str) -> list[Problem]:

@@ -8,7 +8,7 @@ a `Problem` here, at registration, and never a surprise at the first event.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -27,14 +27,26 @@ _REFERENCE = re.compile(r"\$([A-Za-z_]+)(?:\.(.*))?", re.DOTALL)
 _SCALARS = (str, int, float, bool)
 
 
+#: What a reference may begin with: `$start` is the first event of an activation, `$event` the one
+#: that completed it.
+START, EVENT = "start", "event"
+BOTH = (START, EVENT)
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`$start.<path>`: a value of the event that started the instance."""
+    """`$start.<path>` or `$event.<path>`: a value kept of an event of the instance."""
 
     path: str
+    root: str = START
+
+    @property
+    def key(self) -> str:
+        """Its name among the kept fields: what was kept of `$event` has a `$` before its path."""
+        return self.path if self.root == START else f"${self.path}"
 
     def __str__(self) -> str:
-        return f"$start.{self.path}"
+        return f"${self.root}.{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +82,8 @@ class Not:
 Node = Clause | All | AnyOf | Not
 
 
-def parse_where(where: Any, *, references: bool) -> tuple[All, list[Problem]]:
-    """Parse `where`; `references` = `$start` has a meaning here (in `unless`).
+def parse_where(where: Any, *, references: Collection[str] = ()) -> tuple[All, list[Problem]]:
+    """Parse `where`; `references`: which of `$start` and `$event` have a meaning here.
 
     The tree is whole only when there are no problems. Locations are relative to `where`.
     """
@@ -107,7 +119,7 @@ def _is_list(operand: Any) -> bool:
 class _Parser:
     """Walks one `where`, counts its clauses and collects what is wrong with it."""
 
-    def __init__(self, references: bool) -> None:
+    def __init__(self, references: Collection[str]) -> None:
         self.references = references
         self.problems: list[Problem] = []
         self.clauses = 0
@@ -203,20 +215,19 @@ class _Parser:
         problem = self.reference_problem(name, path or "")
         if problem is not None:
             self.refuse(location, problem)
-        return Reference((path or "")[: PATH_CHARS_MAX + 1])
+        return Reference((path or "")[: PATH_CHARS_MAX + 1], name if name in BOTH else START)
 
     def reference_problem(self, name: str, path: str) -> str | None:
-        if name == "event":
-            return "`$event` is the event itself here: " + (
-                "use `$start`" if self.references else "name its path in a condition of its own"
-            )
-        if name != "start":
-            hint = suggestion(name, ("start",), template="${}." + path)
+        if name not in BOTH:
+            hint = suggestion(name, BOTH, template="${}." + path)
             return f"unknown reference '${name}'{hint}"
-        if not self.references:
-            return "`$start` is only known in `unless`"
+        if name not in self.references:
+            if name == EVENT:
+                other = "use `$start`" if self.references else "name its path in a condition"
+                return f"`$event` is the event itself here: {other}"
+            return "`$start` is not known yet here: a reference goes into `unless`, a later step"
         if not path:
-            return "a reference names a path, such as '$start.properties.product_id'"
+            return f"a reference names a path, such as '${name}.properties.product_id'"
         return check_path(path)
 
 

@@ -2,7 +2,7 @@
 
 - `CompiledTrigger`: a live, shadow or paused trigger with its pattern, `unless` clauses and policy.
 - `Role`: what an event may mean to a trigger: start it (a want of its pattern) or cancel it.
-- `Program.match`: which roles an event plays, without looking at any state.
+- `Program.hits`: which roles an event plays, without looking at any state.
 
 An event touches only the triggers that name it. Triggers of the same event that differ in one
 equality (`properties.category: shoes`) are told apart by a dictionary look-up, so a thousand of
@@ -17,6 +17,8 @@ import msgspec
 
 from schemas.events import Event
 from triggers.conditions import Filter, index_key
+from triggers.devices import device_of
+from triggers.names import ANY, role_name
 from triggers.paths import Reader, compile_path, is_wild
 from triggers.patterns.base import Pattern
 from triggers.policy import CompiledPolicy
@@ -33,7 +35,11 @@ class Unless(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class CompiledTrigger:
-    """One trigger, ready to decide. `wait_ms` 0: no absence. Times are milliseconds."""
+    """One trigger, ready to decide. `wait_ms` 0: no absence. Times are milliseconds.
+
+    `one_event`: `$start` and `$event` are the same. `traits` are the traits it asks for, by path
+    below `traits`; `zoned`: it asks for the user's time zone.
+    """
 
     id: str
     revision: int
@@ -48,11 +54,14 @@ class CompiledTrigger:
     cooldown_user_ms: int
     cooldown_per_ms: int
     expires_ms: int
+    one_event: bool = True
     unless: tuple[Unless, ...] = ()
     wait_ms: int = 0
     grace_ms: int = 0
     restart: bool = True
     restart_at_most_ms: int = 0
+    traits: tuple[str, ...] = ()
+    zoned: bool = False
 
     @property
     def order(self) -> tuple[int, str]:
@@ -115,7 +124,11 @@ NO_HITS = Hits((), (), ())
 
 @dataclass(slots=True)
 class Program:
-    """Version `number` of the registry. `granule_ms` rounds last activity; 0: nobody watches it."""
+    """Version `number` of the registry. `granule_ms` rounds last activity; 0: nobody watches it.
+
+    `watching` are the triggers whose pattern wakes up by itself. `traits` and `zoned` say what is
+    kept of every user.
+    """
 
     number: int
     triggers: dict[str, CompiledTrigger]
@@ -124,6 +137,27 @@ class Program:
     granule_ms: int
     sends_max: int
     sends_window_ms: int
+    traits: tuple[str, ...] = ()
+    zoned: bool = False
+
+    def hits(self, event: Event) -> Hits | None:
+        """The roles of a client event; None when it leaves every user's state as it is."""
+        name = role_name(event)
+        hits = NO_HITS if name is None else self.match(name, event)
+        if ANY in self.by_event:
+            hits = _together(hits, self.match(ANY, event))
+        if hits is NO_HITS and not self.granule_ms and not self._teaches(event):
+            return None
+        return hits
+
+    def _teaches(self, event: Event) -> bool:
+        """Something of the user may be learnt: a device, a declared trait, the time zone."""
+        context = event.context
+        if context is None:
+            return bool(self.traits) and event.traits is not None
+        if device_of(event) is not None or (self.zoned and "timezone" in context):
+            return True
+        return bool(self.traits) and (event.traits is not None or "traits" in context)
 
     def match(self, name: str, event: Event) -> Hits:
         """The roles whose own conditions (those without `$start`) hold for this event."""
@@ -147,6 +181,13 @@ class Program:
         return Hits(tuple(cancels), tuple(starts), tuple(errors))
 
 
+def _together(one: Hits, other: Hits) -> Hits:
+    if one is NO_HITS or other is NO_HITS:
+        return other if one is NO_HITS else one
+    starts = sorted(one.starts + other.starts, key=lambda role: role.trigger.order)
+    return Hits(one.cancels + other.cancels, tuple(starts), one.errors + other.errors)
+
+
 GRANULE_MAX_MS = 3_600_000
 #: An idle trigger is late by at most 1/168 of its wait (an hour for a week).
 GRANULE_PART = 168
@@ -157,23 +198,24 @@ def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
     triggers = {trigger.id: trigger for trigger in compiled}
     by_event: dict[str, _EventIndex] = {}
     for trigger in triggers.values():
-        for role_name, role in _roles(trigger):
-            by_event.setdefault(role_name, _EventIndex()).add(role)
-    watching = tuple(t for t in triggers.values() if t.pattern.idle_ms)
-    shortest = min((t.pattern.idle_ms for t in watching), default=0)
-    granule_ms = max(1, min(shortest // GRANULE_PART, GRANULE_MAX_MS)) if watching else 0
+        for name, role in _roles(trigger):
+            by_event.setdefault(name, _EventIndex()).add(role)
+    silences = [t.pattern.idle_ms for t in triggers.values() if t.pattern.idle_ms]
+    granule_ms = max(1, min(min(silences) // GRANULE_PART, GRANULE_MAX_MS)) if silences else 0
     policies = [trigger.policy for trigger in triggers.values()]
     caps = [cap for policy in policies for cap in policy.caps]
     return Program(
         number=number,
         triggers=triggers,
         by_event=by_event,
-        watching=watching,
+        watching=tuple(t for t in triggers.values() if t.pattern.wakes),
         granule_ms=granule_ms,
         sends_max=max((cap.max_count for cap in caps), default=1),
         sends_window_ms=max(
             [cap.per_ms for cap in caps] + [policy.spacing_ms for policy in policies], default=0
         ),
+        traits=tuple(dict.fromkeys(path for t in triggers.values() for path in t.traits)),
+        zoned=any(t.zoned for t in triggers.values()),
     )
 
 

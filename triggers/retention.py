@@ -7,6 +7,8 @@ be up to 24 h old, and then its F lies before the log time at which it is decide
 admission reads (sends, cooldowns, the last decision) is kept `LOOK_BACK_MS` longer.
 """
 
+from typing import Any
+
 from triggers.effects import Effects
 from triggers.program import Program
 from triggers.state import MEMORY_MS, Memory, UserState
@@ -33,6 +35,8 @@ def due(program: Program, state: UserState) -> int:
     for pending in state.pending:
         if pending.drop_at > latest:
             latest = pending.drop_at
+    for trigger, pattern_memory in state.patterns.items():
+        latest = max(latest, _pattern_expiry(program, trigger, pattern_memory))
     return latest
 
 
@@ -56,6 +60,12 @@ def prune(program: Program, state: UserState, now_ms: int, out: Effects) -> None
     for pending in [pending for pending in state.pending if pending.drop_at <= now_ms]:
         state.pending.remove(pending)
         out.closed.append(pending.delivery.hex())
+    for trigger in list(state.patterns):
+        compiled = program.triggers.get(trigger)
+        if compiled is None:
+            del state.patterns[trigger]
+        else:
+            compiled.pattern.forget(state, now_ms)
 
 
 def prune_memory(memory: Memory, now_ms: int) -> None:
@@ -88,6 +98,12 @@ def _cooldown_expiry(program: Program, trigger_id: str, at: int) -> int:
     if trigger is None:
         return at
     return at + max(trigger.cooldown_user_ms, trigger.cooldown_per_ms) + LOOK_BACK_MS
+
+
+def _pattern_expiry(program: Program, trigger_id: str, memory: list[Any]) -> int:
+    """What belongs to no trigger any more goes with the next timer: 1 is earlier than all."""
+    trigger = program.triggers.get(trigger_id)
+    return 1 if trigger is None else trigger.pattern.keeps_until(memory)
 
 
 def _forgets_decision(state: UserState) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 DAY_MS = 86_400_000
 #: How long cancels and ended starts are remembered, and how old a start may be (design.md T4, T5).
 MEMORY_MS = DAY_MS
@@ -29,8 +29,10 @@ _FLOAT_MAX = int(float_info.max)
 class Instance(msgspec.Struct, array_like=True, gc=False):
     """One pending match: fires at `fire_at` unless it is cancelled.
 
-    `start_e` is the client time of `$start`, `chain_e` that of the first start of its chain of
-    restarts (0: the same); `fields` the declared values of `$start`.
+    `start_e` is the client time of `$event`, from which the wait runs, `chain_e` that of the first
+    one of its chain of restarts (0: the same). `fields` are the declared values of `$start` by
+    path, and those of `$event` by `$` and path where it is another event; `event` is its
+    messageId: "" for the same, None when no event started it.
     """
 
     trigger: str
@@ -40,6 +42,7 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
     chain_e: int
     fire_at: int
     fields: dict[str, Any] = {}
+    event: str | None = ""
 
 
 class Cancel(msgspec.Struct, array_like=True, gc=False):
@@ -106,6 +109,12 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     trigger to the `seen` it fired for. `sends` are the times of admitted marketing messages: at
     most the largest cap, and those that may be given back. `due` is the score of the user in the
     timer index, 0 for none: always the value of `next_due` when the state was last written.
+
+    `patterns` maps a trigger to what its pattern remembers, `[kind, ...]` in a form that the
+    pattern alone knows. `traits` are the declared traits of the user, by path below `traits`,
+    `zone` their time zone ("" unknown; kept when a registered trigger needs it).
+    `features` maps a feature's key to what it remembers, `relations` a relation to its items and
+    when each was added.
     """
 
     version: int = STATE_VERSION
@@ -120,6 +129,11 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     cooled: list[Cooled] = []
     cooled_floor: dict[str, int] = {}
     pending: list[Pending] = []
+    patterns: dict[str, list[Any]] = {}
+    traits: dict[str, Any] = {}
+    zone: str = ""
+    features: dict[str, list[Any]] = {}
+    relations: dict[str, dict[str, int]] = {}
 
 
 class NewerState(Exception):
@@ -132,14 +146,26 @@ class _Versioned(msgspec.Struct, array_like=True):
     version: int
 
 
+def has_rare(state: UserState) -> bool:
+    """True when one of the fields behind `pending` holds something."""
+    return bool(state.patterns or state.traits or state.zone or state.features or state.relations)
+
+
+#: How many fields `has_rare` looks at; each is one byte when it is empty.
+_RARE = 5
+#: The head of an array of more than 15 fields, and of one without the rare fields.
+_HEAD_BYTES = 3
+_PLAIN_HEAD = bytes([0x90 + len(UserState.__struct_fields__) - _RARE])
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(UserState)
 _version_decoder = msgspec.msgpack.Decoder(_Versioned)
 
 
 def encode_state(state: UserState) -> bytes:
-    """msgpack, in field order."""
-    return _encoder.encode(state)
+    """msgpack, in field order, without the fields at the end that most users do not have."""
+    data = _encoder.encode(state)
+    return data if has_rare(state) else _PLAIN_HEAD + data[_HEAD_BYTES:-_RARE]
 
 
 def decode_state(data: bytes) -> UserState:
@@ -195,4 +221,5 @@ def is_blank(state: UserState) -> bool:
         or state.cooled
         or state.cooled_floor
         or state.pending
+        or has_rare(state)
     )

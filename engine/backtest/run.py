@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from schemas.decisions import Decision
-from schemas.events import Event, event_name
+from schemas.events import Event
 from schemas.reasons import Outcome, Unevaluated
 from triggers.decide import apply_event, fire_before
-from triggers.devices import device_of
 from triggers.effects import Effects
-from triggers.program import NO_HITS, Hits, Program
+from triggers.program import Hits, Program
 from triggers.state import Device, UserState, is_blank
 
 #: Timers of users without events are polled once per so many events, as the live shard polls after
@@ -86,8 +85,7 @@ class Backtest:
 
     def feed(self, events: Iterable[tuple[int, Event]]) -> None:
         """Apply (append time, event) pairs, sorted by append time."""
-        match, users = self.program.match, self._users
-        always = self.program.granule_ms > 0
+        hits_of, users = self.program.hits, self._users
         count = 0
         for a, event in events:
             count += 1
@@ -95,9 +93,8 @@ class Backtest:
                 self._watermark_ms = a
             user = event.profile
             users.add(user)
-            name = event_name(event)
-            hits = NO_HITS if name is None else match(name, event)
-            if hits is not NO_HITS or always or device_of(event) is not None:
+            hits = hits_of(event)
+            if hits is not None:
                 self._apply(user, event, self._watermark_ms, hits)
             if count % POLL_EVERY == 0:
                 self._poll(self._watermark_ms)

@@ -26,7 +26,8 @@ from engine.registry.entries import TRIGGER, BodyKey, decode_trigger
 from engine.registry.operations import open_to_read
 from engine.registry.reader import RegistryReader
 from triggers.compile import RegisteredTrigger
-from triggers.definition import PATTERNS, TriggerDefinition
+from triggers.definition import TriggerDefinition
+from triggers.patterns import kind_of
 
 
 class Format(StrEnum):
@@ -141,7 +142,7 @@ def _row(trigger: RegisteredTrigger) -> dict[str, Any]:
 def _pattern(definition: TriggerDefinition) -> str:
     if definition.is_absence:
         return "absence"
-    field = next(name for name, model in PATTERNS.items() if type(definition.when) is model)
+    field = kind_of(definition.when).field
     return "immediate" if field == "event" else field
 
 

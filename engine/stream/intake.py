@@ -9,12 +9,11 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from schemas.events import BadRecord, Event, decode_event, event_name
+from schemas.events import BadRecord, Event, decode_event
 from schemas.kinds import KIND_HEADER, ORIGIN_HEADER, Kind, header, is_sealed
 from schemas.reasons import DeadLetterReason
 from schemas.records import ActivateRecord, OutcomeRecord, decode
-from triggers.devices import device_of
-from triggers.program import NO_HITS, Hits, Program
+from triggers.program import Hits, Program
 
 
 class LogRecord(Protocol):
@@ -96,9 +95,8 @@ def _client_event(
     value: bytes | None, a: int, program: Program, origin: tuple[int, int] | None
 ) -> EventInput | None:
     event = decode_event(value)
-    name = event_name(event)
-    hits = program.match(name, event) if name is not None else NO_HITS
-    if hits is NO_HITS and not program.granule_ms and device_of(event) is None:
+    hits = program.hits(event)
+    if hits is None:
         return None
     return EventInput(a, event.profile, event, hits, origin)
 

@@ -4,13 +4,36 @@ Three primitives meet here. A `Pattern` watches one user: it names the events it
 each match (`on_event`), and may ask to be woken (`due`, `on_due`). It answers with an `Activation`
 when it is complete, else None. `Want` is an event name with its filter.
 
-A new pattern is one file here and one row in `triggers.compile.COMPILERS`. Absence is no pattern:
-`unless` + `wait` turns the completed activation of any pattern into a pending instance
-(`triggers.absence`).
+A new pattern is one file here, with its model, its class and its `PatternKind`, and one row in
+`KINDS`. Absence is no pattern: `unless` + `wait` turns the completed activation of any pattern
+into a pending instance (`triggers.absence`).
 """
 
-from triggers.patterns.base import Activation, Pattern, Want
-from triggers.patterns.event import EventPattern
-from triggers.patterns.idle import IdlePattern
+from triggers.patterns.base import Activation, Occasion, Pattern, PatternKind, Want, When
+from triggers.patterns.event import EVENT, EventPattern, EventWhen
+from triggers.patterns.idle import IDLE, IdlePattern, IdleWhen
 
-__all__ = ["Activation", "EventPattern", "IdlePattern", "Pattern", "Want"]
+__all__ = [
+    "KINDS",
+    "Activation",
+    "EventPattern",
+    "EventWhen",
+    "IdlePattern",
+    "IdleWhen",
+    "Occasion",
+    "Pattern",
+    "PatternKind",
+    "Want",
+    "When",
+    "kind_of",
+]
+
+KINDS: tuple[PatternKind, ...] = (EVENT, IDLE)
+
+
+def kind_of(when: When) -> PatternKind:
+    """The kind of a pattern's model."""
+    return _BY_MODEL[type(when)]
+
+
+_BY_MODEL = {kind.model: kind for kind in KINDS}

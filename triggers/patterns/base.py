@@ -1,17 +1,42 @@
-"""What a pattern is: the protocol every file beside this one implements."""
+"""What a pattern is: its model in a definition, and the class that every pattern extends."""
 
-from typing import Any, NamedTuple, Protocol
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from schemas.events import Event
 from triggers.conditions import Filter
+from triggers.model import Model
+from triggers.policy import CompiledPolicy, grace_for
 from triggers.state import UserState
 
 
+class When(Model):
+    """The pattern of a trigger as its author writes it; a subclass for each."""
+
+    row = "when"
+
+    @property
+    def start_paths(self) -> tuple[str, ...]:
+        """What the pattern itself refers to as `$start.<path>`."""
+        return ()
+
+
 class Want(NamedTuple):
-    """Events of `name` that pass `filter` are handed to the pattern."""
+    """Events of `name` (an event's name, or one of `triggers.names`) that pass `filter` are handed
+    to the pattern."""
 
     name: str
     filter: Filter
+
+
+class Occasion(NamedTuple):
+    """A wanted event: for which `per` value, its client time `e`, its append time `a`."""
+
+    event: Event
+    per: str
+    e: int
+    a: int
 
 
 class Activation(NamedTuple):
@@ -19,7 +44,8 @@ class Activation(NamedTuple):
 
     `key` names the activation (the first event's messageId, or the silence of an idle trigger),
     `start` and `event` are messageIds, `start_e` is the client time of `$start`, `e` that of
-    `$event`, and the fields are the declared values of both.
+    `$event`, and the fields are the declared values of both. `per` matters when the pattern woke
+    up by itself.
     """
 
     key: str
@@ -29,24 +55,96 @@ class Activation(NamedTuple):
     e: int
     start_fields: dict[str, Any]
     event_fields: dict[str, Any]
+    per: str = ""
 
 
-class Pattern(Protocol):
-    """One compiled pattern of one trigger. What it remembers lives in the user's state."""
+class Pattern:
+    """One compiled pattern of one trigger. What it remembers of a user is in the user's state:
+    `state.patterns[trigger]`, in a form of its own (`memory_of`, `remember`).
 
-    @property
-    def wants(self) -> tuple[Want, ...]:
-        """The events to be told of."""
+    `wants`: the events to be told of. `idle_ms`: the silence it watches for, 0 when it does not
+    watch activity. `wakes`: `due` has to be asked, because it wakes up by itself. `traits`: the
+    user's traits it reads, by path below `traits`; `zoned`: it reads their time zone.
+    `remembers`: completing it changes the state.
+    """
 
-    @property
-    def idle_ms(self) -> int:
-        """The silence it watches for; 0 when it does not watch activity."""
+    wants: tuple[Want, ...]
+    idle_ms: int = 0
+    wakes: bool = False
+    traits: tuple[str, ...] = ()
+    zoned: bool = False
+    remembers: bool = True
 
-    def on_event(self, state: UserState, want: int, event: Event, e: int) -> Activation | None:
-        """A wanted event happened at client time `e`. Return the activation it completes."""
+    def on_event(
+        self, state: UserState, want: int, occasion: Occasion, evicted: Counter[str]
+    ) -> Activation | bool:
+        """A wanted event happened. Return the activation it completes, else whether the state
+        changed."""
+        return False
 
     def due(self, state: UserState) -> int:
         """The log time to be woken at, 0 for never."""
+        return 0
 
-    def on_due(self, state: UserState, now_ms: int) -> Activation | None:
+    def on_due(self, state: UserState, now_ms: int) -> tuple[Activation, ...]:
         """That time has come. Afterwards `due` must be 0 or later than `now_ms`."""
+        return ()
+
+    def keeps_until(self, memory: list[Any]) -> int:
+        """The log time from which its memory can no longer change a verdict; 0 for never (then
+        the user's state stays)."""
+        return 0
+
+    def forget(self, state: UserState, now_ms: int) -> None:
+        """Drop what can no longer change a verdict at log time `now_ms`, in place."""
+
+
+class PatternContext(NamedTuple):
+    """What building a pattern needs beside its definition.
+
+    `keep_start` and `keep_event` read the fields of an event that conditions and texts refer to
+    as `$start` and `$event`. `since_ms`: when the trigger was registered; a pattern that fires on
+    silence or on a date never fires for the past.
+    """
+
+    trigger: str
+    since_ms: int
+    policy: CompiledPolicy
+    zone: str
+    keep_start: Callable[[Event], dict[str, Any]]
+    keep_event: Callable[[Event], dict[str, Any]]
+
+    def grace_ms(self, wait_ms: int) -> int:
+        """The time beyond a deadline in which a late event still counts."""
+        return grace_for(self.policy, wait_ms)
+
+
+class PatternKind(NamedTuple):
+    """How a pattern is registered: the field that tells it in a definition, its model, and the
+    function that builds it.
+
+    `one_event`: `$start` and `$event` are the same. `wider`: it also has the telling fields of
+    these other patterns (`count` has `event`).
+    """
+
+    field: str
+    model: type[When]
+    build: Callable[[Any, PatternContext], Pattern]
+    one_event: bool = False
+    wider: frozenset[str] = frozenset()
+
+
+def memory_of(state: UserState, trigger: str, kind: str) -> list[Any] | None:
+    """What the pattern of the trigger remembers, without its kind; None when there is nothing.
+
+    An edit may have changed the pattern: what another kind remembered does not count.
+    """
+    memory = state.patterns.get(trigger)
+    if memory is None or memory[0] != kind:
+        return None
+    return memory
+
+
+def remember(state: UserState, trigger: str, memory: list[Any]) -> None:
+    """Keep `[kind, ...]` for the trigger."""
+    state.patterns[trigger] = memory

@@ -6,13 +6,21 @@ Activity is not written per event: `seen` is the last activity rounded up to a g
 
 from dataclasses import dataclass
 
-from schemas.events import Event
-from triggers.patterns.base import Activation, Want
+from pydantic import Field
+
+from triggers.fields import IdleMs
+from triggers.patterns.base import Activation, Pattern, PatternContext, PatternKind, Want, When
 from triggers.state import UserState
 
 
-@dataclass(frozen=True, slots=True)
-class IdlePattern:
+class IdleWhen(When):
+    """`{idle: 7d}`: no activity for so long; once per silence."""
+
+    idle_ms: IdleMs = Field(alias="idle")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdlePattern(Pattern):
     """`since_ms`: when the trigger was registered; earlier silences do not count (no fire for the
     past)."""
 
@@ -21,9 +29,7 @@ class IdlePattern:
     grace_ms: int
     since_ms: int
     wants: tuple[Want, ...] = ()
-
-    def on_event(self, state: UserState, want: int, event: Event, e: int) -> Activation | None:
-        return None
+    wakes: bool = True
 
     def due(self, state: UserState) -> int:
         seen = state.seen
@@ -31,7 +37,19 @@ class IdlePattern:
             return 0
         return seen + self.idle_ms + self.grace_ms
 
-    def on_due(self, state: UserState, now_ms: int) -> Activation | None:
+    def on_due(self, state: UserState, now_ms: int) -> tuple[Activation, ...]:
         state.idle_fired[self.trigger] = state.seen
         key = f"idle:{state.seen}"
-        return Activation(key, None, None, state.seen, state.seen, {}, {})
+        return (Activation(key, None, None, state.seen, state.seen, {}, {}),)
+
+
+def _build(when: IdleWhen, context: PatternContext) -> Pattern:
+    return IdlePattern(
+        trigger=context.trigger,
+        idle_ms=when.idle_ms,
+        grace_ms=context.grace_ms(when.idle_ms),
+        since_ms=context.since_ms,
+    )
+
+
+IDLE = PatternKind("idle", IdleWhen, _build)

@@ -1,11 +1,13 @@
 """From a definition to what decides: defaults, what is kept of an event, what is left out."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from schemas.events import Event
 from tests.unit.triggers.user import CART, HELLO, User, ms, program_of
+from triggers.patterns import Activation, Occasion
 from triggers.program import CompiledTrigger
 from triggers.state import UserState, decode_state, encode_state
 
@@ -19,8 +21,9 @@ def compiled(document: dict[str, Any], **policy: Any) -> CompiledTrigger:
 
 def kept(document: dict[str, Any], event: Event) -> dict[str, Any]:
     """What is kept of a start."""
-    activation = compiled(document).pattern.on_event(UserState(), -1, event, 0)
-    assert activation is not None
+    occasion = Occasion(event, "", 0, 0)
+    activation = compiled(document).pattern.on_event(UserState(), 0, occasion, Counter())
+    assert isinstance(activation, Activation)
     assert activation.start_fields == activation.event_fields
     return activation.start_fields
 

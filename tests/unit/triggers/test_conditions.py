@@ -6,7 +6,7 @@ import pytest
 
 from schemas.events import Event
 from triggers.conditions import ClauseResult, FilterError, compile_filter, index_key
-from triggers.filters import CLAUSES_MAX, DEPTH_MAX, LIST_MAX
+from triggers.filters import BOTH, CLAUSES_MAX, DEPTH_MAX, LIST_MAX, START
 from triggers.paths import MISSING, Many, project
 
 ALMATY = {"lat": 43.2380, "lon": 76.9450}
@@ -234,7 +234,7 @@ def test_conjuncts_with_start_are_split_from_those_without() -> None:
                 {"properties.city": {"ne": "$start.context.city"}},
             ],
         },
-        references=True,
+        references=BOTH,
     )
     assert found.static is not None
     assert found.static(track(price=20)) is True
@@ -251,7 +251,7 @@ def test_conjuncts_with_start_are_split_from_those_without() -> None:
 
 
 def test_a_filter_without_start_has_no_dynamic_part() -> None:
-    found = compile_filter({"properties.price": 1}, references=True)
+    found = compile_filter({"properties.price": 1}, references=BOTH)
     assert found.dynamic is None
     assert found.event_paths == found.start_paths == ()
 
@@ -301,7 +301,7 @@ NEAR_START = {"within_km": {"lat": "$start.properties.y", "lon": 0, "km": 1}}
 def test_a_reference_is_an_operand_and_a_missing_one_is_false(
     condition: Any, value: Any, start: Any, result: bool | None
 ) -> None:
-    found = compile_filter({"properties.x": condition}, references=True)
+    found = compile_filter({"properties.x": condition}, references=BOTH)
     event = track() if value is ABSENT else track(x=value)
     started = track() if start is ABSENT else track(y=start)
     assert found.dynamic is not None
@@ -311,7 +311,7 @@ def test_a_reference_is_an_operand_and_a_missing_one_is_false(
 
 def test_wildcards_on_both_sides_meet_in_any_common_element() -> None:
     path = "properties.products.*.id"
-    found = compile_filter({path: f"$start.{path}"}, references=True)
+    found = compile_filter({path: f"$start.{path}"}, references=BOTH)
     assert found.dynamic is not None
     cart = {path: ["p1", "p2", None]}
     assert found.dynamic({path: ["p9", "p2"]}, cart) is True
@@ -331,7 +331,7 @@ def test_discriminators_are_the_top_level_equalities() -> None:
             "properties.gone": None,
             "properties.vendor": "$start.properties.vendor",
         },
-        references=True,
+        references=BOTH,
     )
     assert found.discriminators == (
         ("properties.category", ("shoes", "bags")),
@@ -357,7 +357,7 @@ def test_explain_tells_of_every_clause_what_it_saw() -> None:
             "any": [{"properties.id": "$start.properties.id"}, {"properties.gone": 1}],
             "properties.lines.*.n": {"gt": 1},
         },
-        references=True,
+        references=BOTH,
     )
     event = track(price="25", id="p1", lines=[{"n": 1}, {"n": 2}])
     assert found.explain(event, {"properties.id": "p2"}) == [
@@ -449,20 +449,20 @@ def test_all_problems_of_a_filter_are_reported() -> None:
 @pytest.mark.parametrize(
     ("operand", "references", "message"),
     [
-        ("$start.properties.x", False, "only known in `unless`"),
-        ("$event.properties.x", False, "is the event itself"),
-        ("$event.properties.x", True, "use `$start`"),
-        ("$strat.properties.x", True, "did you mean '$start.properties.x'"),
-        ("$start", True, "names a path"),
-        ("$start.product_id", True, "did you mean 'properties.product_id'"),
-        ({"gt": "$start.properties.a.*.b"}, True, "goes with eq, in or not_in"),
-        ({"in": ["$start.properties.a.*.b"]}, True, "stands alone"),
-        ({"between": ["$start.properties.a.*.b", 1]}, True, "two numbers or two texts"),
-        ({"exists": "$start.properties.a"}, True, "true or false"),
+        ("$start.properties.x", (), "not known yet here"),
+        ("$event.properties.x", (), "is the event itself"),
+        ("$event.properties.x", (START,), "use `$start`"),
+        ("$strat.properties.x", BOTH, "did you mean '$start.properties.x'"),
+        ("$start", BOTH, "names a path"),
+        ("$start.product_id", BOTH, "did you mean 'properties.product_id'"),
+        ({"gt": "$start.properties.a.*.b"}, BOTH, "goes with eq, in or not_in"),
+        ({"in": ["$start.properties.a.*.b"]}, BOTH, "stands alone"),
+        ({"between": ["$start.properties.a.*.b", 1]}, BOTH, "two numbers or two texts"),
+        ({"exists": "$start.properties.a"}, BOTH, "true or false"),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_refused(
-    operand: Any, references: bool, message: str
+    operand: Any, references: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(FilterError, match=r".") as caught:
         compile_filter({"properties.x": operand}, references=references)

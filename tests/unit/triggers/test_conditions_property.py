@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.events import Event
 from triggers.conditions import compile_filter, index_key
+from triggers.filters import BOTH
 from triggers.paths import project
 
 NAMES = ("a", "b", "list")
@@ -261,7 +262,7 @@ def test_a_filter_of_the_event_alone_means_what_the_language_says(
 def test_the_two_parts_of_a_filter_together_mean_what_the_language_says(
     where: dict[str, Any], event: Event, start: Event
 ) -> None:
-    found = compile_filter(where, references=True)
+    found = compile_filter(where, references=BOTH)
     fields, start_fields = project(event, found.event_paths), project(start, found.start_paths)
     alone = True if found.static is None else found.static(event)
     paired = True if found.dynamic is None else found.dynamic(fields, start_fields)
@@ -273,7 +274,7 @@ def test_the_two_parts_of_a_filter_together_mean_what_the_language_says(
 def test_explain_gives_each_clause_its_own_answer(
     where: dict[str, Any], event: Event, start: Event
 ) -> None:
-    found = compile_filter(where, references=True)
+    found = compile_filter(where, references=BOTH)
     results = found.explain(event, project(start, found.start_paths))
     assert results
     for result in results:

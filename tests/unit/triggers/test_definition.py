@@ -6,8 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.unit.triggers.documents import ABSENCE, FULL, IDLE, IMMEDIATE, POLICY
-from triggers.definition import EventWhen, IdleWhen, Policy, TriggerDefinition
+from triggers.definition import Policy, TriggerDefinition
 from triggers.model import UNAVAILABLE, problems_of
+from triggers.patterns import EventWhen, IdleWhen
 from triggers.problems import Problem
 
 
@@ -159,7 +160,7 @@ def test_fields_that_do_not_fit_each_other_are_refused_at_the_field(
         (
             {"when": {"event": "A", "where": {"properties.x": "$start.properties.x"}}},
             ("when", "where", "properties.x"),
-            "only known in `unless`",
+            "not known yet here",
         ),
         ({"when": {"evnt": "A"}}, ("when",), "found `evnt` (did you mean 'event'?)"),
         ({"when": {}}, ("when",), "found nothing"),

@@ -94,7 +94,7 @@ def test_yaml_json_and_documents_of_the_same_workspace_are_equal() -> None:
         ("properties.price", "propertis.price", "3:38: unknown path 'propertis.price' (did you"),
         ("event: Product Added", "sequence: []", "3:8: `sequence` is not available in this"),
         ("$start.properties.id", "$strt.properties.id", "6:53: unknown reference '$strt' (did "),
-        ("$start.properties.id", "$event.properties.id", "6:53: `$event` is the event itself"),
+        ("$start.properties.id", "$start", "6:53: a reference names a path"),
         ("wait: 2h", "wait: 2 hours", "7:7: '2 hours' is not a duration"),
         ("wait: 2h\n", "", "4:1: `unless` needs `wait`"),
         ("gentle", "gentel", "8:9: unknown policy 'gentel' (did you mean 'gentle'?)"),

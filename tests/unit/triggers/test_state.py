@@ -120,3 +120,21 @@ def test_what_nests_too_deeply_is_cut_off() -> None:
     while isinstance(kept, list):
         kept, depth = kept[0], depth + 1
     assert (kept, depth) == (None, KEPT_DEPTH_MAX)
+
+
+@pytest.mark.parametrize(
+    "rare",
+    [
+        {"patterns": {"t": ["count", 1]}},
+        {"traits": {"plan": "pro"}},
+        {"zone": "Asia/Almaty"},
+        {"features": {"f": []}},
+        {"relations": {"cart": {}}},
+    ],
+)
+def test_a_rare_field_is_stored_and_its_absence_costs_nothing(rare: dict[str, Any]) -> None:
+    plain = shopper("token")
+    state = msgspec.structs.replace(plain, **rare)
+    assert decode_state(encode_state(state)) == state
+    assert decode_state(encode_state(plain)) == plain
+    assert len(encode_state(plain)) < len(msgspec.msgpack.encode(plain)) - len(rare)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schemas.decisions import Decision
-from schemas.events import Event, event_name
+from schemas.events import Event
 from schemas.reasons import Reason
 from schemas.records import DeadToken, OutcomeRecord
 from triggers.compile import RegisteredTrigger, compile_program
@@ -107,8 +107,7 @@ class User:
         return message_id
 
     def apply(self, at: str, event: Event) -> bool:
-        name = event_name(event)
-        hits = NO_HITS if name is None else self.program.match(name, event)
+        hits = self.program.hits(event) or NO_HITS
         return apply_event(self.program, self.name, self.state, event, ms(at), hits, self.effects)
 
     def outcome(

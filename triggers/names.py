@@ -1,0 +1,31 @@
+"""The names under which a program finds the roles of an event.
+
+A track, page or screen event has the name that triggers write (`schemas.events.event_name`).
+Identify, group and alias events and engine-made entries have none: they are found under names that
+no definition can hold, because they begin with a control character.
+"""
+
+from schemas.events import Event, event_name
+
+#: Every client event of a user, whatever its name.
+ANY = "\x1fany"
+IDENTIFY = "\x1fidentify"
+
+_BY_TYPE = {"identify": IDENTIFY, "group": "\x1fgroup", "alias": "\x1falias"}
+
+
+def role_name(event: Event) -> str | None:
+    """The name an event's roles are indexed by; None when only `ANY` can want it."""
+    if event.type == "track":
+        return event.event
+    return _BY_TYPE.get(event.type) or event_name(event)
+
+
+def signal_name(signal: str) -> str:
+    """The name of an entry by signal."""
+    return f"\x1fsignal:{signal}"
+
+
+def outcome_name(trigger: str, stage: str) -> str:
+    """The name of a stage that a delivery of `trigger` reached."""
+    return f"\x1foutcome:{trigger}:{stage}"
