@@ -3,20 +3,19 @@
 How a pattern is built stands with it (`triggers.patterns.KINDS`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from schemas.events import Event
 from triggers.conditions import compile_filter
 from triggers.definition import Policy, TriggerDefinition
 from triggers.definition import Unless as UnlessDefinition
 from triggers.filters import BOTH
-from triggers.paths import compile_path, compile_projection
+from triggers.keeping import compile_keeper
+from triggers.paths import compile_path
 from triggers.patterns import kind_of
 from triggers.patterns.base import PatternContext
 from triggers.policy import Cap, CompiledPolicy, grace_for
 from triggers.program import CompiledTrigger, Program, Unless, build_program
-from triggers.state import storable
 from triggers.texts import declared_paths
 
 
@@ -70,8 +69,9 @@ def compile_trigger(
         since_ms=registered.registered_at_ms,
         policy=policy,
         zone=policies.get(definition.policy, Policy()).zone,
-        keep_start=_kept(start_paths),
-        keep_event=_kept(event_paths),
+        keep_start=compile_keeper(start_paths),
+        keep_event=compile_keeper(event_paths),
+        event_paths=event_paths,
     )
     pattern = kind.build(definition.when, context)
     wait_ms = definition.wait_ms or 0
@@ -104,7 +104,7 @@ def compile_trigger(
 
 def _compile_unless(clause: UnlessDefinition, one_event: bool) -> Unless:
     compiled = compile_filter(clause.where, references=BOTH, one_event=one_event)
-    return Unless(clause.events, compiled, _kept(compiled.event_paths))
+    return Unless(clause.events, compiled, compile_keeper(compiled.event_paths))
 
 
 def _stored_paths(
@@ -124,14 +124,6 @@ def _stored_paths(
         start.update(dict.fromkeys(found["start"]))
         event.update(dict.fromkeys(found["event"]))
     return tuple(start), tuple(event)
-
-
-def _kept(paths: tuple[str, ...]) -> Callable[[Event], dict[str, Any]]:
-    """Reads what is kept of an event, in a form that state can hold."""
-    fields_of = compile_projection(paths)
-    if not paths:
-        return fields_of
-    return lambda event: {path: storable(value) for path, value in fields_of(event).items()}
 
 
 def _cooldowns(

@@ -12,7 +12,7 @@ decides at max(F, the user's last decision time), never at the time it is polled
 from typing import Any
 
 from schemas.decisions import Decision
-from schemas.events import ID_CHARS_MAX, Event, occurred_at_ms
+from schemas.events import Event, occurred_at_ms
 from schemas.reasons import REFUNDED, Outcome, Reason, Unevaluated
 from schemas.records import OutcomeRecord
 from triggers import absence, retention
@@ -20,7 +20,7 @@ from triggers.admission import Candidate, refund, refusal, take
 from triggers.devices import register_device, remove_dead
 from triggers.effects import Admitted, Effects, FunnelKey, Journal
 from triggers.identity import delivery_id
-from triggers.paths import MISSING, Many
+from triggers.paths import key_of
 from triggers.patterns.base import Activation, Occasion
 from triggers.program import CompiledTrigger, Hits, Program, Role
 from triggers.state import (
@@ -217,7 +217,10 @@ def _start(
         return False
     occasion = Occasion(event, per, e, a)
     activation = trigger.pattern.on_event(state, -1 - role.clause, occasion, out.evicted)
-    if not isinstance(activation, Activation):
+    if isinstance(activation, Unevaluated):
+        out.unevaluated[trigger.id, activation] += 1
+        return False
+    if isinstance(activation, bool):
         return activation
     changed = trigger.pattern.remembers
     if trigger.wait_ms:
@@ -379,22 +382,11 @@ def _book(
 def per_value(trigger: CompiledTrigger, event: Event) -> str | None:
     """What keys the instance: "" for the user, the messageId, or the value at the path.
 
-    None: the path leads to no string of at most 256 characters, number or boolean (PER_MISSING).
-    Numbers and booleans are told apart from strings that look the same; 1 and 1.0 are the same
-    number.
+    None: the path leads to nothing that can be a key (PER_MISSING, see `paths.key_of`).
     """
     if trigger.per_event:
         return event.message_id
-    if trigger.per is None:
-        return ""
-    value = trigger.per(event)
-    if type(value) is str:
-        return value if len(value) <= ID_CHARS_MAX else None
-    if value is MISSING or value is None or type(value) in (Many, dict, list):
-        return None
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    return f"\x1f{value}"
+    return "" if trigger.per is None else key_of(trigger.per(event))
 
 
 def _of_instance(trigger: CompiledTrigger, user: str, instance: Instance) -> Candidate:

@@ -41,20 +41,14 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
     ),
     "when": frozenset(
         {
-            "count",
             "date",
-            "distinct",
             "item",
-            "nth",
             "outcome",
             "place",
-            "same",
             "schedule",
-            "sequence",
             "session",
             "signal",
             "trait",
-            "within",
         }
     ),
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
@@ -174,6 +168,8 @@ def _wording(details: ErrorDetails) -> str:
         known = re.findall(r"'([^']*)'", context["expected"])
         value = str(details["input"])[:100]
         return f"{subject} is one of {', '.join(known)}, not '{value}'{suggestion(value, known)}"
+    if kind == "too_short" and context["min_length"] > 1:
+        return f"{subject} has at least {context['min_length']} entries"
     if kind in _WORDINGS:
         return f"{subject} {_WORDINGS[kind].format(**context)}"
     return f"{subject}: {details['msg'].removeprefix('Input ')}"

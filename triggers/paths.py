@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from schemas.events import Event, event_name
+from schemas.events import ID_CHARS_MAX, Event, event_name
 from triggers.problems import suggestion
 
 PATH_CHARS_MAX = 256
@@ -45,6 +45,20 @@ class Many(tuple[Any, ...]):
 def is_wild(path: str) -> bool:
     """True for a path with `*`: it reads a `Many`."""
     return "*" in path.split(".")
+
+
+def key_of(value: Any) -> str | None:
+    """A value as a key: the text itself, other scalars told apart from texts that look the same.
+
+    None: no text of at most 256 characters, number or boolean. 1 and 1.0 are the same number.
+    """
+    if type(value) is str:
+        return value if len(value) <= ID_CHARS_MAX else None
+    if value is MISSING or value is None or type(value) in (Many, dict, list):
+        return None
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return f"\x1f{value}"
 
 
 def check_path(path: str, *, wild: bool = True) -> str | None:

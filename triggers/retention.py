@@ -10,6 +10,7 @@ admission reads (sends, cooldowns, the last decision) is kept `LOOK_BACK_MS` lon
 from typing import Any
 
 from triggers.effects import Effects
+from triggers.patterns.base import Pattern
 from triggers.program import Program
 from triggers.state import MEMORY_MS, Memory, UserState
 
@@ -60,12 +61,12 @@ def prune(program: Program, state: UserState, now_ms: int, out: Effects) -> None
     for pending in [pending for pending in state.pending if pending.drop_at <= now_ms]:
         state.pending.remove(pending)
         out.closed.append(pending.delivery.hex())
-    for trigger in list(state.patterns):
-        compiled = program.triggers.get(trigger)
-        if compiled is None:
-            del state.patterns[trigger]
+    for trigger_id, remembered in list(state.patterns.items()):
+        pattern = _pattern_of(program, trigger_id, remembered)
+        if pattern is None:
+            del state.patterns[trigger_id]
         else:
-            compiled.pattern.forget(state, now_ms)
+            pattern.forget(state, now_ms)
 
 
 def prune_memory(memory: Memory, now_ms: int) -> None:
@@ -100,10 +101,18 @@ def _cooldown_expiry(program: Program, trigger_id: str, at: int) -> int:
     return at + max(trigger.cooldown_user_ms, trigger.cooldown_per_ms) + LOOK_BACK_MS
 
 
-def _pattern_expiry(program: Program, trigger_id: str, memory: list[Any]) -> int:
-    """What belongs to no trigger any more goes with the next timer: 1 is earlier than all."""
+def _pattern_of(program: Program, trigger_id: str, memory: list[Any]) -> Pattern | None:
+    """Whose memory it is; nobody's when the trigger is gone or now has another pattern."""
     trigger = program.triggers.get(trigger_id)
-    return 1 if trigger is None else trigger.pattern.keeps_until(memory)
+    if trigger is None or trigger.pattern.kind != memory[0]:
+        return None
+    return trigger.pattern
+
+
+def _pattern_expiry(program: Program, trigger_id: str, memory: list[Any]) -> int:
+    """What nobody owns goes with the next timer: 1 is earlier than all."""
+    pattern = _pattern_of(program, trigger_id, memory)
+    return 1 if pattern is None else pattern.keeps_until(memory)
 
 
 def _forgets_decision(state: UserState) -> bool:

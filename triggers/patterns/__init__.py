@@ -10,8 +10,10 @@ into a pending instance (`triggers.absence`).
 """
 
 from triggers.patterns.base import Activation, Occasion, Pattern, PatternKind, Want, When
+from triggers.patterns.count import COUNT
 from triggers.patterns.event import EVENT, EventPattern, EventWhen
 from triggers.patterns.idle import IDLE, IdlePattern, IdleWhen
+from triggers.patterns.sequence import SEQUENCE
 
 __all__ = [
     "KINDS",
@@ -28,7 +30,7 @@ __all__ = [
     "kind_of",
 ]
 
-KINDS: tuple[PatternKind, ...] = (EVENT, IDLE)
+KINDS: tuple[PatternKind, ...] = (EVENT, COUNT, SEQUENCE, IDLE)
 
 
 def kind_of(when: When) -> PatternKind:

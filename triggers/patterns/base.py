@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from schemas.events import Event
+from schemas.reasons import Unevaluated
 from triggers.conditions import Filter
 from triggers.model import Model
 from triggers.policy import CompiledPolicy, grace_for
@@ -65,8 +66,10 @@ class Pattern:
     `wants`: the events to be told of. `idle_ms`: the silence it watches for, 0 when it does not
     watch activity. `wakes`: `due` has to be asked, because it wakes up by itself. `traits`: the
     user's traits it reads, by path below `traits`; `zoned`: it reads their time zone.
-    `remembers`: completing it changes the state.
+    `remembers`: completing it changes the state. `kind` marks its memory.
     """
+
+    kind: ClassVar[str] = ""
 
     wants: tuple[Want, ...]
     idle_ms: int = 0
@@ -77,9 +80,9 @@ class Pattern:
 
     def on_event(
         self, state: UserState, want: int, occasion: Occasion, evicted: Counter[str]
-    ) -> Activation | bool:
+    ) -> Activation | bool | Unevaluated:
         """A wanted event happened. Return the activation it completes, else whether the state
-        changed."""
+        changed, or why it could not be evaluated."""
         return False
 
     def due(self, state: UserState) -> int:
@@ -96,15 +99,16 @@ class Pattern:
         return 0
 
     def forget(self, state: UserState, now_ms: int) -> None:
-        """Drop what can no longer change a verdict at log time `now_ms`, in place."""
+        """Drop what of its memory (there is one) can no longer change a verdict at log time
+        `now_ms`."""
 
 
 class PatternContext(NamedTuple):
     """What building a pattern needs beside its definition.
 
     `keep_start` and `keep_event` read the fields of an event that conditions and texts refer to
-    as `$start` and `$event`. `since_ms`: when the trigger was registered; a pattern that fires on
-    silence or on a date never fires for the past.
+    as `$start` and `$event` (the latter at `event_paths`). `since_ms`: when the trigger was
+    registered; a pattern that fires on silence or on a date never fires for the past.
     """
 
     trigger: str
@@ -113,6 +117,7 @@ class PatternContext(NamedTuple):
     zone: str
     keep_start: Callable[[Event], dict[str, Any]]
     keep_event: Callable[[Event], dict[str, Any]]
+    event_paths: tuple[str, ...]
 
     def grace_ms(self, wait_ms: int) -> int:
         """The time beyond a deadline in which a late event still counts."""
@@ -135,14 +140,12 @@ class PatternKind(NamedTuple):
 
 
 def memory_of(state: UserState, trigger: str, kind: str) -> list[Any] | None:
-    """What the pattern of the trigger remembers, without its kind; None when there is nothing.
+    """What the pattern of the trigger remembers, `[kind, ...]`; None when there is nothing.
 
     An edit may have changed the pattern: what another kind remembered does not count.
     """
     memory = state.patterns.get(trigger)
-    if memory is None or memory[0] != kind:
-        return None
-    return memory
+    return memory if memory is not None and memory[0] == kind else None
 
 
 def remember(state: UserState, trigger: str, memory: list[Any]) -> None:

@@ -1,11 +1,11 @@
-"""`{event, where}`: each matching event completes the pattern at once."""
+"""`{event, where}`: each matching event completes the pattern at once, or with `nth` the n-th."""
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from schemas.events import Event
 from triggers.conditions import compile_filter
@@ -19,14 +19,18 @@ from triggers.patterns.base import (
     Want,
     When,
 )
+from triggers.patterns.nth import NthPattern
 from triggers.state import UserState
+
+NTH_MAX = 1000
 
 
 class EventWhen(When):
-    """`{event, where}`: one event. Immediate by itself, an absence with `unless` and `wait`."""
+    """`{event, where, nth}`: one event. Immediate alone, an absence with `unless` and `wait`."""
 
     events: EventNames = Field(alias="event")
     where: Where | None = None
+    nth: Annotated[StrictInt, Field(ge=1, le=NTH_MAX)] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,11 @@ class EventPattern(Pattern):
 def _build(when: EventWhen, context: PatternContext) -> Pattern:
     compiled = compile_filter(when.where)
     wants = tuple(Want(name, compiled) for name in when.events)
-    return EventPattern(wants, context.keep_start)
+    if when.nth is None:
+        return EventPattern(wants, context.keep_start)
+    return NthPattern(
+        trigger=context.trigger, nth=when.nth, wants=wants, declared=context.keep_start
+    )
 
 
 EVENT = PatternKind("event", EventWhen, _build, one_event=True)

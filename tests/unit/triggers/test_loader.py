@@ -92,7 +92,7 @@ def test_yaml_json_and_documents_of_the_same_workspace_are_equal() -> None:
         ("gte", "gtee", "3:57: unknown operator 'gtee' (did you mean 'gte'?)"),
         ("gte: 20", "gte: [20]", "3:62: `gte` takes a number or a text"),
         ("properties.price", "propertis.price", "3:38: unknown path 'propertis.price' (did you"),
-        ("event: Product Added", "sequence: []", "3:8: `sequence` is not available in this"),
+        ("event: Product Added", "sequence: []", "3:18: `sequence` has at least 2 entries"),
         ("$start.properties.id", "$strt.properties.id", "6:53: unknown reference '$strt' (did "),
         ("$start.properties.id", "$start", "6:53: a reference names a path"),
         ("wait: 2h", "wait: 2 hours", "7:7: '2 hours' is not a duration"),
