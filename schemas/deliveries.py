@@ -25,7 +25,8 @@ class Delivery(msgspec.Struct, omit_defaults=True, gc=False):
 
     `decided_at_ms` and `expires_at_ms` are log time; `appended_at_ms` is the append time of the
     record that made it due (append -> accepted is measured from here). `fields` holds the declared
-    values texts may use: {"start": {path: value}, "event": {path: value}}.
+    values texts may use: {"start": {path: value}, "event": {path: value}}, `items` those of every
+    member of a bundle. `text` names the message of a series.
     """
 
     delivery_id: str
@@ -41,6 +42,8 @@ class Delivery(msgspec.Struct, omit_defaults=True, gc=False):
     marketing: bool
     devices: list[DeviceRef]
     fields: dict[str, dict[str, Any]] = {}
+    items: list[dict[str, dict[str, Any]]] = []
+    text: str = ""
     limits: Limits = Limits()
     lane: str = "normal"
     attempt: int = 0

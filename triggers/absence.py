@@ -158,9 +158,10 @@ def find(state: UserState, trigger: str, per: str) -> Instance | None:
     return None
 
 
-def fire_time(trigger: CompiledTrigger, e: int, chain_e: int) -> int:
+def fire_time(trigger: CompiledTrigger, step: int, e: int, chain_e: int) -> int:
     """T1: F = D + grace, D = e of $event + wait; a chain of restarts is bounded."""
-    deadline = e + trigger.wait_ms
-    if trigger.restart_at_most_ms:
+    after_ms, grace_ms, *_ = trigger.steps[step]
+    deadline = e + after_ms
+    if trigger.restart_at_most_ms and not step:
         deadline = min(deadline, chain_e + trigger.restart_at_most_ms)
-    return deadline + trigger.grace_ms
+    return deadline + grace_ms

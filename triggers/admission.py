@@ -13,11 +13,15 @@ from typing import NamedTuple
 
 from schemas.reasons import Reason
 from triggers.program import CompiledTrigger, Program
-from triggers.state import COOLDOWNS_MAX, Cooled, Pending, UserState
+from triggers.state import COOLDOWNS_MAX, Cooled, Pending, UserState, Waiting
 
 
 class Candidate(NamedTuple):
-    """A matched trigger before admission."""
+    """A matched trigger before admission.
+
+    `step` counts the messages of a series before this one, the last of which was admitted at
+    `said_at`. `items` are the others of a bundle.
+    """
 
     trigger: CompiledTrigger
     user: str
@@ -29,6 +33,9 @@ class Candidate(NamedTuple):
     due_ms: int
     start_fields: dict[str, object]
     event_fields: dict[str, object]
+    step: int = 0
+    said_at: int = 0
+    items: tuple[Waiting, ...] = ()
 
 
 Check = Callable[[Candidate, UserState, int], Reason | None]
@@ -47,7 +54,10 @@ def check_device(candidate: Candidate, state: UserState, at: int) -> Reason | No
 
 
 def check_cooldown(candidate: Candidate, state: UserState, at: int) -> Reason | None:
-    """Same trigger (`user`) and same trigger and per value (`per`), since the last admission."""
+    """Same trigger (`user`) and same trigger and per value (`per`), since the last admission.
+
+    The messages of one series do not block each other: cooldown is about entering again.
+    """
     trigger = candidate.trigger
     if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
         return None
@@ -55,6 +65,8 @@ def check_cooldown(candidate: Candidate, state: UserState, at: int) -> Reason | 
     last_user = last_per = floor
     for cooled in state.cooled:
         if cooled.trigger != trigger.id:
+            continue
+        if cooled.at == candidate.said_at and cooled.per == candidate.per:
             continue
         if last_user is None or cooled.at > last_user:
             last_user = cooled.at
@@ -116,19 +128,23 @@ def take(program: Program, candidate: Candidate, state: UserState, at: int) -> b
         state.sends.append(at)
     if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
         return False
+    pers = dict.fromkeys([candidate.per, *(waiting.per for waiting in candidate.items)])
     state.cooled = [
-        cooled
-        for cooled in state.cooled
-        if cooled.trigger != trigger.id or cooled.per != candidate.per
+        cooled for cooled in state.cooled if cooled.trigger != trigger.id or cooled.per not in pers
     ]
-    state.cooled.append(Cooled(trigger.id, candidate.per, at))
-    if len(state.cooled) <= COOLDOWNS_MAX:
-        return False
+    state.cooled += [Cooled(trigger.id, per, at) for per in pers]
+    overrun = False
+    while len(state.cooled) > COOLDOWNS_MAX:
+        _drop_oldest_cooldown(state)
+        overrun = True
+    return overrun
+
+
+def _drop_oldest_cooldown(state: UserState) -> None:
     # Errs towards silence: what was pushed out counts for every per value of its trigger.
     oldest = state.cooled.pop(0)
     floor = state.cooled_floor.get(oldest.trigger, 0)
     state.cooled_floor[oldest.trigger] = max(oldest.at, floor)
-    return True
 
 
 def _drop_old_sends(state: UserState, sends_max: int) -> None:

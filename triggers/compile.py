@@ -15,7 +15,7 @@ from triggers.paths import compile_path
 from triggers.patterns import kind_of
 from triggers.patterns.base import PatternContext
 from triggers.policy import Cap, CompiledPolicy, grace_for
-from triggers.program import CompiledTrigger, Program, Unless, build_program
+from triggers.program import CompiledTrigger, Program, Step, Unless, build_program
 from triggers.texts import declared_paths
 
 
@@ -74,7 +74,6 @@ def compile_trigger(
         event_paths=event_paths,
     )
     pattern = kind.build(definition.when, context)
-    wait_ms = definition.wait_ms or 0
     marketing = definition.class_ == "marketing"
     user_ms, per_ms = _cooldowns(definition, policy, marketing)
     return CompiledTrigger(
@@ -90,15 +89,25 @@ def compile_trigger(
         policy=policy,
         cooldown_user_ms=user_ms,
         cooldown_per_ms=per_ms,
-        expires_ms=definition.expires_after_ms,
+        expires_ms=definition.expires_after_ms(0),
         one_event=kind.one_event,
         unless=unless,
-        wait_ms=wait_ms,
-        grace_ms=grace_for(policy, wait_ms),
+        steps=_steps(definition, policy),
+        bundle_ms=definition.bundle.window_ms if definition.bundle else 0,
+        bundle_max=definition.bundle.max_count if definition.bundle else 0,
         restart=definition.on_repeat != "keep",
         restart_at_most_ms=definition.restart_at_most_ms or 0,
         traits=pattern.traits,
         zoned=pattern.zoned,
+    )
+
+
+def _steps(definition: TriggerDefinition, policy: CompiledPolicy) -> tuple[Step, ...]:
+    waits = [(step.after_ms, step.message) for step in definition.series]
+    if definition.wait_ms is not None:
+        waits = [(definition.wait_ms, "")]
+    return tuple(
+        Step(ms, grace_for(policy, ms), definition.expires_after_ms(ms), text) for ms, text in waits
     )
 
 
@@ -118,9 +127,8 @@ def _stored_paths(
     for clause in unless:
         start.update(dict.fromkeys(clause.filter.start_paths))
         event.update(dict.fromkeys(clause.filter.completing_paths))
-    if definition.message is not None:
-        push = definition.message.push
-        found = declared_paths((push.title, push.body))
+    for message in definition.all_messages:
+        found = declared_paths((message.push.title, message.push.body))
         start.update(dict.fromkeys(found["start"]))
         event.update(dict.fromkeys(found["event"]))
     return tuple(start), tuple(event)

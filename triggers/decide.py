@@ -11,25 +11,30 @@ decides at max(F, the user's last decision time), never at the time it is polled
 
 from typing import Any
 
+import msgspec
+
 from schemas.decisions import Decision
 from schemas.events import Event, occurred_at_ms
 from schemas.reasons import REFUNDED, Outcome, Reason, Unevaluated
 from schemas.records import OutcomeRecord
-from triggers import absence, retention
-from triggers.admission import Candidate, refund, refusal, take
+from triggers import absence, bundles, retention
+from triggers.admission import Candidate, check_cooldown, refund, refusal, take
 from triggers.devices import register_device, remove_dead
 from triggers.effects import Admitted, Effects, FunnelKey, Journal
 from triggers.identity import delivery_id
 from triggers.paths import key_of
 from triggers.patterns.base import Activation, Occasion
-from triggers.program import CompiledTrigger, Hits, Program, Role
+from triggers.program import CompiledTrigger, Hits, Program, Role, Step
 from triggers.state import (
     DAY_MS,
     INSTANCES_MAX,
     PENDING_MAX,
+    Bundle,
     Instance,
     Pending,
+    Progress,
     UserState,
+    Waiting,
     is_blank,
 )
 from triggers.traits import learn_traits, learn_zone
@@ -41,6 +46,9 @@ def next_due(program: Program, state: UserState) -> int:
     for instance in state.instances:
         if not due or instance.fire_at < due:
             due = instance.fire_at
+    for bundle in state.bundles:
+        if not due or bundle.close_at < due:
+            due = bundle.close_at
     for trigger in program.watching:
         watched = trigger.pattern.due(state)
         if watched and (not due or watched < due):
@@ -71,7 +79,7 @@ def apply_event(
     if candidates:
         at = max(a, state.decided_at)
         for candidate in candidates:
-            _admit(program, candidate, state, at, a, out)
+            _propose(program, candidate, state, at, a, out)
     if changed:
         _settle(program, user, state, out)
     return changed
@@ -126,19 +134,14 @@ def _fire(
 ) -> None:
     candidates: list[Candidate] = []
     for instance in [instance for instance in state.instances if instance.fire_at <= due]:
-        state.instances.remove(instance)
-        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, due, out)
-        trigger = program.triggers.get(instance.trigger)
-        if trigger is None:
-            # The trigger was removed while the instance was pending.
-            at = max(due, state.decided_at)
-            out.decisions.append(_ended(instance, user, 0, at, Outcome.SUPPRESSED, Reason.PAUSED))
-            continue
-        candidates.append(_of_instance(trigger, user, instance))
+        candidates += _fire_instance(program, user, state, instance, due, out)
+    for bundle in [bundle for bundle in state.bundles if bundle.close_at <= due]:
+        state.bundles.remove(bundle)
+        candidates += _close_bundle(program, user, state, bundle, due, out)
     for trigger in program.watching:
         if 0 < trigger.pattern.due(state) <= due:
             for activation in trigger.pattern.on_due(state, due):
-                if trigger.wait_ms:
+                if trigger.steps:
                     _arm(user, state, trigger, activation.per, activation, due, out)
                 else:
                     candidates.append(_candidate(trigger, user, activation, activation.per, due))
@@ -147,7 +150,68 @@ def _fire(
     at = max(due, state.decided_at)
     for candidate in candidates:
         out.fired_ms.append(due)
-        _admit(program, candidate, state, at, polled_ms, out)
+        _propose(program, candidate, state, at, polled_ms, out)
+
+
+def _fire_instance(
+    program: Program, user: str, state: UserState, instance: Instance, due: int, out: Effects
+) -> list[Candidate]:
+    """The candidate of an instance that is due; with a series it goes on to its next step."""
+    trigger = program.triggers.get(instance.trigger)
+    if trigger is None:
+        # The trigger was removed while the instance was pending.
+        state.instances.remove(instance)
+        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, due, out)
+        at = max(due, state.decided_at)
+        out.decisions.append(_ended(instance, user, 0, at, Outcome.SUPPRESSED, Reason.PAUSED))
+        return []
+    candidate = _of_instance(trigger, user, instance)
+    following = candidate.step + 1
+    if following < len(trigger.steps):
+        progress = instance.progress or Progress()
+        instance.progress = msgspec.structs.replace(progress, step=following)
+        chain_e = instance.chain_e or instance.start_e
+        # An edit may have brought the next step before the one that fires now.
+        next_ms = absence.fire_time(trigger, following, instance.start_e, chain_e)
+        instance.fire_at = max(next_ms, due + 1)
+    else:
+        state.instances.remove(instance)
+        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, due, out)
+    return [candidate]
+
+
+def _close_bundle(
+    program: Program, user: str, state: UserState, bundle: Bundle, due: int, out: Effects
+) -> list[Candidate]:
+    """One candidate of all that waited, except those whose own `per` value is cooling down."""
+    trigger = program.triggers.get(bundle.trigger)
+    at = max(due, state.decided_at)
+    ready = []
+    for waiting in bundle.waiting:
+        reason: Reason | None = Reason.PAUSED
+        if trigger is not None:
+            alone = bundles.candidate_of(trigger, user, due, [waiting])
+            reason = check_cooldown(alone, state, at)
+        if reason is None:
+            ready.append(waiting)
+        else:
+            revision = trigger.revision if trigger else 0
+            out.decisions.append(
+                _of_waiting(
+                    bundle.trigger, waiting, user, revision, at, Outcome.SUPPRESSED, reason, None
+                )
+            )
+    return [bundles.candidate_of(trigger, user, due, ready)] if trigger and ready else []
+
+
+def _propose(
+    program: Program, candidate: Candidate, state: UserState, at: int, caused_at: int, out: Effects
+) -> None:
+    """Admit a candidate, or let it wait for its bundle."""
+    if candidate.trigger.bundle_ms and not candidate.items:
+        bundles.collect(state, candidate, at)
+    else:
+        _admit(program, candidate, state, at, caused_at, out)
 
 
 def _notice_activity(program: Program, state: UserState, e: int) -> bool:
@@ -182,6 +246,14 @@ def _cancel(
             )
             out.journal.append(Journal(user, a, trigger.id, "CANCELLED", event.message_id))
             out.funnel[_stage(trigger, a, Outcome.CANCELLED)] += 1
+    for waiting in bundles.take_out(state, trigger, clause, fields):
+        changed = True
+        out.decisions.append(
+            _of_waiting(
+                trigger.id, waiting, user, trigger.revision, a, Outcome.CANCELLED, None, None
+            )
+        )
+        out.funnel[_stage(trigger, a, Outcome.CANCELLED)] += 1
     for pending in state.pending:
         if (
             pending.trigger == trigger.id
@@ -223,7 +295,7 @@ def _start(
     if isinstance(activation, bool):
         return activation
     changed = trigger.pattern.remembers
-    if trigger.wait_ms:
+    if trigger.steps:
         return _arm(user, state, trigger, per, activation, a, out) or changed
     if absence.is_acted_on(state, trigger.id, activation.key, e, a):
         out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
@@ -264,9 +336,9 @@ def _arm(
         activation=activation.key,
         start_e=e,
         chain_e=chain_e,
-        fire_at=absence.fire_time(trigger, e, chain_e or e),
+        fire_at=absence.fire_time(trigger, 0, e, chain_e or e),
         fields=_kept_fields(trigger, activation),
-        event="" if activation.event == activation.key else activation.event,
+        progress=None if activation.event == activation.key else Progress(activation.event),
     )
     if absence.died_already(state, trigger, e, instance.fields):
         absence.remember_end(state, trigger.id, per, e, a, out)
@@ -312,7 +384,10 @@ def _admit(
     outcome = Outcome.ADMITTED if reason is None else Outcome.SUPPRESSED
     delivery: str | None = None
     if reason is None:
-        delivery = delivery_id(trigger.id, candidate.user, candidate.activation, candidate.per, 0)
+        step = candidate.step
+        delivery = delivery_id(
+            trigger.id, candidate.user, candidate.activation, candidate.per, step
+        )
         _book(program, candidate, state, at, caused_at, delivery, out)
     out.decisions.append(
         Decision(
@@ -333,6 +408,13 @@ def _admit(
     )
     out.funnel[_stage(trigger, at, "MATCHED")] += 1
     out.funnel[_stage(trigger, at, reason or outcome)] += 1
+    how = Outcome.SUPPRESSED if reason else Outcome.BUNDLED
+    for waiting in candidate.items[1:]:
+        revision, user = trigger.revision, candidate.user
+        out.decisions.append(
+            _of_waiting(trigger.id, waiting, user, revision, at, how, reason, delivery)
+        )
+        out.funnel[_stage(trigger, at, reason or how)] += 1
 
 
 def _book(
@@ -348,7 +430,10 @@ def _book(
     key = bytes.fromhex(delivery)
     if take(program, candidate, state, at):
         out.evicted["cooldowns"] += 1
-    expires_at = candidate.due_ms + trigger.expires_ms
+    step = _step_of(trigger, candidate.step)
+    expires_at = candidate.due_ms + (step.expires_ms if step else trigger.expires_ms)
+    if len(trigger.steps) > 1:
+        _remember_said(state, candidate, at)
     state.pending.append(
         Pending(
             delivery=key,
@@ -375,8 +460,24 @@ def _book(
             devices=tuple((device.token, device.platform) for device in state.devices),
             start_fields=candidate.start_fields,
             event_fields=candidate.event_fields,
+            step=candidate.step,
+            text=step.text if step else "",
+            items=tuple(bundles.fields_of(trigger, waiting.fields) for waiting in candidate.items),
         )
     )
+
+
+def _step_of(trigger: CompiledTrigger, number: int) -> Step | None:
+    """A step; the last one when an edit has made the series shorter."""
+    return trigger.steps[min(number, len(trigger.steps) - 1)] if trigger.steps else None
+
+
+def _remember_said(state: UserState, candidate: Candidate, at: int) -> None:
+    """The next step of the series does not run into the cooldown of this one."""
+    instance = absence.find(state, candidate.trigger.id, candidate.per)
+    if instance is not None and instance.activation == candidate.activation:
+        progress = instance.progress or Progress()
+        instance.progress = msgspec.structs.replace(progress, said_at=at)
 
 
 def per_value(trigger: CompiledTrigger, event: Event) -> str | None:
@@ -390,11 +491,9 @@ def per_value(trigger: CompiledTrigger, event: Event) -> str | None:
 
 
 def _of_instance(trigger: CompiledTrigger, user: str, instance: Instance) -> Candidate:
-    start = event = instance.fields
-    if not trigger.one_event:
-        start = {path: value for path, value in instance.fields.items() if path[0] != "$"}
-        event = {path[1:]: value for path, value in instance.fields.items() if path[0] == "$"}
+    start, event = bundles.fields_of(trigger, instance.fields)
     start_id, event_id = _message_ids(instance)
+    progress = instance.progress or Progress()
     return Candidate(
         trigger=trigger,
         user=user,
@@ -406,14 +505,17 @@ def _of_instance(trigger: CompiledTrigger, user: str, instance: Instance) -> Can
         due_ms=instance.fire_at,
         start_fields=start,
         event_fields=event,
+        step=progress.step,
+        said_at=progress.said_at,
     )
 
 
 def _message_ids(instance: Instance) -> tuple[str | None, str | None]:
     """`$start` and `$event`; none where no event started it."""
-    if instance.event is None:
+    event = instance.progress.event if instance.progress else ""
+    if event is None:
         return None, None
-    return instance.activation, instance.event or instance.activation
+    return instance.activation, event or instance.activation
 
 
 def _candidate(
@@ -447,6 +549,31 @@ def _ended(
         start=start,
         event=event,
         revision=revision,
+    )
+
+
+def _of_waiting(
+    trigger: str,
+    waiting: Waiting,
+    user: str,
+    revision: int,
+    at: int,
+    outcome: Outcome,
+    reason: Reason | None,
+    delivery: str | None,
+) -> Decision:
+    """How a candidate ended that waited for a bundle; `delivery` is what it became a part of."""
+    return Decision(
+        trigger=trigger,
+        user=user,
+        activation=waiting.activation,
+        at_ms=at,
+        outcome=outcome,
+        reason=reason,
+        start=waiting.start,
+        event=waiting.event,
+        revision=revision,
+        delivery_id=delivery,
     )
 
 

@@ -36,6 +36,9 @@ UNLESS_MAX = 20
 CAPS_MAX = 20
 CAP_COUNT_MAX = 100
 TESTS_MAX = 100
+SERIES_MAX = 20
+MESSAGES_MAX = 50
+BUNDLE_MAX = 50
 DEFAULT_POLICY = "default"
 GOAL_WITHIN_MS = 7 * 86_400_000
 EXPIRES_MIN_MS = 600_000
@@ -112,6 +115,20 @@ class Message(Model):
     push: Push
 
 
+class Step(Model):
+    """One message of a series: `after` the start, the text of that name in `messages`."""
+
+    after_ms: WaitMs = Field(alias="after")
+    message: Id
+
+
+class Bundle(Model):
+    """Candidates of a user within `window` become one message, `max` of them at most."""
+
+    window_ms: WaitMs = Field(alias="window")
+    max_count: Annotated[StrictInt, Field(ge=2, le=BUNDLE_MAX)] = Field(default=10, alias="max")
+
+
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
@@ -138,49 +155,55 @@ class TriggerDefinition(Model):
         tuple[Unless, ...], BeforeValidator(_as_list), Field(min_length=1, max_length=UNLESS_MAX)
     ] = ()
     wait_ms: WaitMs | None = Field(default=None, alias="wait")
+    series: Annotated[tuple[Step, ...], Field(min_length=1, max_length=SERIES_MAX)] = ()
     per: Per = "user"
     on_repeat: Literal["restart", "keep"] | None = None
     restart_at_most_ms: WaitMs | None = Field(default=None, alias="restart_at_most")
+    bundle: Bundle | None = None
     cooldown: Annotated[Cooldown, BeforeValidator(_as_cooldown)] | None = None
     expires_ms: WindowMs | None = Field(default=None, alias="expires")
     policy: Id = DEFAULT_POLICY
     goal: Goal | None = None
     message: Message | None = None
+    messages: Annotated[dict[Id, Message], Field(default_factory=dict, max_length=MESSAGES_MAX)]
     tests: Annotated[tuple[dict[str, Any], ...], Field(max_length=TESTS_MAX)] = ()
 
     @classmethod
     def prepare(cls, document: dict[str, Any]) -> dict[str, Any]:
-        """An absence restarts unless it says otherwise; nothing else repeats at all."""
-        if "unless" in document and "wait" in document and "on_repeat" not in document:
+        """What waits restarts unless it says otherwise; nothing else repeats at all."""
+        waits = "wait" in document or "series" in document
+        if waits and "on_repeat" not in document:
             return {**document, "on_repeat": "restart"}
         return document
 
     @property
-    def is_absence(self) -> bool:
-        """True when the trigger waits for something not to happen."""
-        return self.wait_ms is not None
+    def waits(self) -> bool:
+        """True when a match becomes an instance that is pending for a while."""
+        return self.wait_ms is not None or bool(self.series)
+
+    def expires_after_ms(self, wait_ms: int) -> int:
+        """How late a message may still be sent: `expires`, else max(wait / 2, 10 minutes)."""
+        return max(wait_ms // 2, EXPIRES_MIN_MS) if self.expires_ms is None else self.expires_ms
 
     @property
-    def expires_after_ms(self) -> int:
-        """How late a message may still be sent: `expires`, else max(wait / 2, 10 minutes)."""
-        if self.expires_ms is not None:
-            return self.expires_ms
-        return max((self.wait_ms or 0) // 2, EXPIRES_MIN_MS)
+    def all_messages(self) -> tuple[Message, ...]:
+        """Every message the trigger may send."""
+        return (() if self.message is None else (self.message,)) + tuple(self.messages.values())
 
     def cross_problems(self) -> Iterable[Problem]:
         if isinstance(self.when, IdleWhen):
             yield from self._idle_problems()
-        elif self.unless and self.wait_ms is None:
+        elif self.unless and not self.waits:
             yield _misplaced("unless", "`unless` needs `wait`: how long to wait for it")
-        elif self.wait_ms is not None and not self.unless:
-            yield _misplaced("wait", "`wait` needs `unless`: what not to happen meanwhile")
-        if not (self.unless and self.wait_ms is not None):
+        yield from self._series_problems()
+        if self.waits:
+            first_ms = self.series[0].after_ms if self.series else self.wait_ms
+            yield from self._restart_problems(first_ms or 0)
+        else:
             if self.on_repeat is not None:
-                yield _misplaced("on_repeat", "`on_repeat` goes with `unless` and `wait` only")
+                yield _misplaced("on_repeat", "`on_repeat` goes with `wait` or `series` only")
             if self.restart_at_most_ms is not None:
                 yield _misplaced("restart_at_most", "`restart_at_most` goes with `wait` only")
-        else:
-            yield from self._restart_problems(self.wait_ms)
         if self.per in ("user", "event") and self.cooldown and self.cooldown.per_ms is not None:
             message = "`cooldown.per` needs a path in `per`, such as properties.product_id"
             yield Problem(("cooldown", "per"), message, at_key=True)
@@ -190,8 +213,31 @@ class TriggerDefinition(Model):
             yield _misplaced("unless", "`idle` is cancelled by any activity: no `unless`")
         if self.wait_ms is not None:
             yield _misplaced("wait", "`idle` is the wait itself: no `wait`")
+        if self.series:
+            yield _misplaced("series", "`idle` is the wait itself: no `series`")
         if self.per != "user":
             yield _misplaced("per", "`idle` is about the user: no `per`")
+
+    def _series_problems(self) -> Iterable[Problem]:
+        if self.series and self.wait_ms is not None:
+            yield _misplaced("wait", "`series` says when: no `wait` beside it")
+        if self.series and self.bundle is not None:
+            yield _misplaced("bundle", "`bundle` makes one message of many, `series` many of one")
+        if self.series and self.message is not None:
+            yield _misplaced("message", "the messages of a `series` stand in `messages`")
+        before_ms = 0
+        for number, step in enumerate(self.series):
+            if step.message not in self.messages:
+                hint = suggestion(step.message, self.messages)
+                message = f"there is no '{step.message}' in `messages`{hint}"
+                yield Problem(("series", number, "message"), message)
+            if step.after_ms <= before_ms:
+                message = "each step of a series is later than the one before"
+                yield Problem(("series", number, "after"), message)
+            before_ms = step.after_ms
+        unused = sorted(set(self.messages) - {step.message for step in self.series})
+        for name in unused:
+            yield Problem(("messages", name), f"no step of a series sends '{name}'", at_key=True)
 
     def _restart_problems(self, wait_ms: int) -> Iterable[Problem]:
         if self.restart_at_most_ms is None:
@@ -205,7 +251,7 @@ class TriggerDefinition(Model):
     def to_document(self) -> dict[str, Any]:
         """The complete JSON form; validating it gives an equal definition."""
         document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return {name: value for name, value in document.items() if value != []}
+        return {name: value for name, value in document.items() if value not in ([], {})}
 
 
 def _misplaced(name: str, message: str) -> Problem:

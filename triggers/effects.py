@@ -14,7 +14,11 @@ from triggers.program import CompiledTrigger
 
 
 class Admitted(NamedTuple):
-    """An admitted candidate: everything a delivery record needs that the log decides."""
+    """An admitted candidate: everything a delivery record needs that the log decides.
+
+    `text` names the message of a series, `step` tells which one it is. `items` are the (`$start`,
+    `$event`) fields of a bundle.
+    """
 
     trigger: CompiledTrigger
     user: str
@@ -26,6 +30,9 @@ class Admitted(NamedTuple):
     devices: tuple[tuple[str, str], ...]
     start_fields: dict[str, object]
     event_fields: dict[str, object]
+    step: int = 0
+    text: str = ""
+    items: tuple[tuple[dict[str, object], dict[str, object]], ...] = ()
 
 
 class Journal(NamedTuple):

@@ -27,14 +27,12 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
         {
             "active",
             "audience",
-            "bundle",
             "channels",
             "experiment",
             "hold",
             "rollout",
             "rotate",
             "send_at",
-            "series",
             "still",
             "utm",
         }

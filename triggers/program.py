@@ -33,9 +33,20 @@ class Unless(NamedTuple):
     project: Callable[[Event], dict[str, Any]]
 
 
+class Step(NamedTuple):
+    """A message of an instance: due `after_ms` after its event and a grace, by `text` ("" is the
+    only one), sendable for `expires_ms`."""
+
+    after_ms: int
+    grace_ms: int
+    expires_ms: int
+    text: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class CompiledTrigger:
-    """One trigger, ready to decide. `wait_ms` 0: no absence. Times are milliseconds.
+    """One trigger, ready to decide. Times are milliseconds. Without `steps` it says something at
+    once; with some a match becomes a pending instance. `bundle_ms` 0: every candidate by itself.
 
     `one_event`: `$start` and `$event` are the same. `traits` are the traits it asks for, by path
     below `traits`; `zoned`: it asks for the user's time zone.
@@ -56,8 +67,9 @@ class CompiledTrigger:
     expires_ms: int
     one_event: bool = True
     unless: tuple[Unless, ...] = ()
-    wait_ms: int = 0
-    grace_ms: int = 0
+    steps: tuple[Step, ...] = ()
+    bundle_ms: int = 0
+    bundle_max: int = 0
     restart: bool = True
     restart_at_most_ms: int = 0
     traits: tuple[str, ...] = ()

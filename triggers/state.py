@@ -26,13 +26,25 @@ KEPT_DEPTH_MAX = 16
 _FLOAT_MAX = int(float_info.max)
 
 
+class Progress(msgspec.Struct, array_like=True, gc=False):
+    """What few instances have.
+
+    `event`: the messageId of `$event`: "" for that of `$start`, None when no event started it.
+    `step`: how many messages of the series are behind it, `said_at`: when the last one was
+    admitted, 0 for none.
+    """
+
+    event: str | None = ""
+    step: int = 0
+    said_at: int = 0
+
+
 class Instance(msgspec.Struct, array_like=True, gc=False):
     """One pending match: fires at `fire_at` unless it is cancelled.
 
     `start_e` is the client time of `$event`, from which the wait runs, `chain_e` that of the first
     one of its chain of restarts (0: the same). `fields` are the declared values of `$start` by
-    path, and those of `$event` by `$` and path where it is another event; `event` is its
-    messageId: "" for the same, None when no event started it.
+    path, and those of `$event` by `$` and path where it is another event.
     """
 
     trigger: str
@@ -42,7 +54,7 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
     chain_e: int
     fire_at: int
     fields: dict[str, Any] = {}
-    event: str | None = ""
+    progress: Progress | None = None
 
 
 class Cancel(msgspec.Struct, array_like=True, gc=False):
@@ -94,6 +106,26 @@ class Pending(msgspec.Struct, array_like=True, gc=False):
     fields: dict[str, Any] = {}
 
 
+class Waiting(msgspec.Struct, array_like=True, gc=False):
+    """A candidate that waits for its bundle: what an `Instance` says, and when it was due."""
+
+    per: str
+    activation: str
+    start_e: int
+    due: int
+    fields: dict[str, Any] = {}
+    start: str | None = None
+    event: str | None = None
+
+
+class Bundle(msgspec.Struct, array_like=True, gc=False):
+    """Candidates of a trigger that become one message at `close_at`, the first one first."""
+
+    trigger: str
+    close_at: int
+    waiting: list[Waiting]
+
+
 class Device(msgspec.Struct, array_like=True, gc=False):
     """An app install that can be reached. `platform`: `ios` or `android`."""
 
@@ -114,7 +146,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     pattern alone knows. `traits` are the declared traits of the user, by path below `traits`,
     `zone` their time zone ("" unknown; kept when a registered trigger needs it).
     `features` maps a feature's key to what it remembers, `relations` a relation to its items and
-    when each was added.
+    when each was added. `bundles` are the messages that still collect candidates.
     """
 
     version: int = STATE_VERSION
@@ -134,6 +166,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     zone: str = ""
     features: dict[str, list[Any]] = {}
     relations: dict[str, dict[str, int]] = {}
+    bundles: list[Bundle] = []
 
 
 class NewerState(Exception):
@@ -148,11 +181,18 @@ class _Versioned(msgspec.Struct, array_like=True):
 
 def has_rare(state: UserState) -> bool:
     """True when one of the fields behind `pending` holds something."""
-    return bool(state.patterns or state.traits or state.zone or state.features or state.relations)
+    return bool(
+        state.patterns
+        or state.traits
+        or state.zone
+        or state.features
+        or state.relations
+        or state.bundles
+    )
 
 
 #: How many fields `has_rare` looks at; each is one byte when it is empty.
-_RARE = 5
+_RARE = 6
 #: The head of an array of more than 15 fields, and of one without the rare fields.
 _HEAD_BYTES = 3
 _PLAIN_HEAD = bytes([0x90 + len(UserState.__struct_fields__) - _RARE])

@@ -1,12 +1,13 @@
 """Texts of messages: Liquid templates, checked at registration, rendered with limits.
 
-A text may use `start` (the first event), `event` (the completing one) and `trigger.id`: anything
-else is refused when the trigger is registered. Only the values a text names are kept in the user's
-state and in the delivery. Undefined values are errors (TEMPLATE_ERROR), never empty strings.
+A text may use `start` (the first event), `event` (the completing one), `trigger.id`, and in a
+bundle `items`, each with a `start` and an `event` of its own: anything else is refused when the
+trigger is registered. Only the values a text names are kept in the user's state and in the
+delivery. Undefined values are errors (TEMPLATE_ERROR), never empty strings.
 Limits: 4 KB of output, 1,000 loop iterations; no include or render.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,9 @@ from triggers.paths import check_path
 from triggers.problems import suggestion
 
 EVENT_ROOTS = ("start", "event")
+ITEMS_ROOT = "items"
+#: What Liquid itself says of a list.
+_ITEMS_NAMES = ("size", "first", "last")
 LOCALE_PATH = "context.locale"
 OUTPUT_BYTES_MAX = 4096
 
@@ -74,12 +78,30 @@ def compile_text(source: str) -> Text:
             found = _checked(root, variable.segments)
             if found is not None:
                 paths[found] = None
+    if ITEMS_ROOT in used.globals:
+        for root, variables in used.variables.items():
+            for variable in variables if root not in used.globals else ():
+                found = _of_item(variable.segments[1:])
+                if found is not None:
+                    paths[found] = None
     return Text(template, tuple(paths))
+
+
+def _of_item(segments: Sequence[Any]) -> tuple[str, str] | None:
+    """What is read of an item of a bundle: `.start.<path>` or `.event.<path>`."""
+    if not segments or segments[0] not in EVENT_ROOTS:
+        return None
+    return _checked(segments[0], list(segments))
 
 
 def _checked(root: str, segments: list[Any]) -> tuple[str, str] | None:
     if root == "trigger" and list(segments[1:]) == ["id"]:
         return None
+    if root == ITEMS_ROOT:
+        below = [segment for segment in segments[1:] if isinstance(segment, str)]
+        if below and below[0] not in (*EVENT_ROOTS, *_ITEMS_NAMES):
+            raise TextError(f"unknown value 'items.{below[0]}': an item has `start` and `event`")
+        return _of_item(below)
     if root not in EVENT_ROOTS:
         raise TextError(f"unknown value '{root}': a text may use `start`, `event`, `trigger.id`")
     names = []
@@ -94,9 +116,14 @@ def _checked(root: str, segments: list[Any]) -> tuple[str, str] | None:
     return root, path
 
 
-def scope_of(fields: Mapping[str, Mapping[str, Any]], trigger: str) -> dict[str, Any]:
+def scope_of(
+    fields: Mapping[str, Mapping[str, Any]],
+    trigger: str,
+    items: Iterable[Mapping[str, Mapping[str, Any]]] = (),
+) -> dict[str, Any]:
     """The values of a rendering: flat fields by dotted path become nested mappings again."""
-    scope: dict[str, Any] = {"trigger": {"id": trigger}}
+    nested = [{root: _nest(item.get(root, {})) for root in EVENT_ROOTS} for item in items]
+    scope: dict[str, Any] = {"trigger": {"id": trigger}, ITEMS_ROOT: nested}
     for root in EVENT_ROOTS:
         scope[root] = _nest(fields.get(root, {}))
     return scope

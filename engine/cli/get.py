@@ -140,7 +140,7 @@ def _row(trigger: RegisteredTrigger) -> dict[str, Any]:
 
 
 def _pattern(definition: TriggerDefinition) -> str:
-    if definition.is_absence:
+    if definition.unless:
         return "absence"
     field = kind_of(definition.when).field
     return "immediate" if field == "event" else field

@@ -71,7 +71,7 @@ class Renderer:
 
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
-        self._texts: OrderedDict[tuple[str, int], _Texts] = OrderedDict()
+        self._texts: OrderedDict[tuple[str, int, str], _Texts] = OrderedDict()
 
     def render(self, delivery: Delivery) -> Rendered:
         """Raises `RenderError`, and what `definitions` raises.
@@ -79,7 +79,7 @@ class Renderer:
         A newer marketing message of a trigger replaces the one still on its way or on the screen;
         a transactional one replaces nothing but a repeat of itself.
         """
-        texts = self._texts_of(delivery.trigger, delivery.revision)
+        texts = self._texts_of(delivery.trigger, delivery.revision, delivery.text)
         locale = delivery.fields.get("event", {}).get(LOCALE_PATH)
         return Rendered(
             fill(pick_locale(texts.title, locale), delivery),
@@ -90,22 +90,22 @@ class Renderer:
             delivery.lane != Lane.LOW,
         )
 
-    def _texts_of(self, trigger: str, revision: int) -> _Texts:
-        key = (trigger, revision)
+    def _texts_of(self, trigger: str, revision: int, text: str) -> _Texts:
+        key = (trigger, revision, text)
         texts = self._texts.get(key)
         if texts is None:
-            texts = self._texts[key] = self._read(trigger, revision)
+            texts = self._texts[key] = self._read(trigger, revision, text)
             if len(self._texts) > KEPT_MAX:
                 self._texts.popitem(last=False)
         return texts
 
-    def _read(self, trigger: str, revision: int) -> _Texts:
+    def _read(self, trigger: str, revision: int, text: str) -> _Texts:
         definition = self._definitions(trigger, revision)
         if definition is None:
             raise RenderError(f"there is no revision {revision} of {trigger}")
-        if definition.message is None:
-            raise RenderError(f"revision {revision} of {trigger} has no message")
-        message = definition.message
+        message = definition.messages.get(text) if text else definition.message
+        if message is None:
+            raise RenderError(f"revision {revision} of {trigger} has no message {text}".rstrip())
         data = {"trigger": trigger}
         if message.push.image is not None:
             data["image"] = message.push.image
@@ -123,7 +123,7 @@ def fill(source: str, delivery: Delivery) -> str:
         compiled = compile_text(source)
     except TextError as error:
         raise RenderError(str(error)) from None
-    return compiled.render(scope_of(delivery.fields, delivery.trigger))
+    return compiled.render(scope_of(delivery.fields, delivery.trigger, delivery.items))
 
 
 @lru_cache(maxsize=8192)

@@ -38,7 +38,8 @@ def delivery_of(admitted: Admitted, origin: Origin) -> Delivery:
     if trigger.marketing:
         policy = trigger.policy
         limits = Limits(
-            cooldown_ms=trigger.cooldown_user_ms,
+            # The messages of one series do not block each other.
+            cooldown_ms=0 if admitted.step else trigger.cooldown_user_ms,
             spacing_ms=policy.spacing_ms,
             caps=[(cap.max_count, cap.per_ms) for cap in policy.caps],
         )
@@ -57,6 +58,8 @@ def delivery_of(admitted: Admitted, origin: Origin) -> Delivery:
         marketing=trigger.marketing,
         devices=[DeviceRef(token, platform) for token, platform in admitted.devices],
         fields={root: values for root, values in fields.items() if values},
+        items=[{"start": start, "event": event} for start, event in admitted.items],
+        text=admitted.text,
         limits=limits,
         lane=trigger.lane,
     )

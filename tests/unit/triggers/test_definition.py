@@ -61,14 +61,14 @@ def test_a_plain_cooldown_is_the_users_and_a_single_unless_is_a_list() -> None:
     assert definition.cooldown is not None
     assert (definition.cooldown.user_ms, definition.cooldown.per_ms) == (86_400_000, None)
     assert [clause.events for clause in definition.unless] == [("Order Completed",)]
-    assert definition.is_absence
+    assert definition.waits
 
 
 def test_idle_is_a_pattern_of_its_own() -> None:
     definition = TriggerDefinition.model_validate(IDLE)
     assert isinstance(definition.when, IdleWhen)
     assert definition.when.idle_ms == 604_800_000
-    assert not definition.is_absence
+    assert not definition.waits
     assert definition.on_repeat is None
 
 
@@ -83,17 +83,23 @@ def test_idle_is_a_pattern_of_its_own() -> None:
 def test_a_message_expires_after_half_the_wait_but_ten_minutes_at_least(
     fields: dict[str, Any], expires_ms: int
 ) -> None:
-    assert TriggerDefinition.model_validate({**ABSENCE, **fields}).expires_after_ms == expires_ms
+    definition = TriggerDefinition.model_validate({**ABSENCE, **fields})
+    assert definition.expires_after_ms(definition.wait_ms or 0) == expires_ms
 
 
 def test_an_immediate_message_expires_after_ten_minutes() -> None:
-    assert TriggerDefinition.model_validate(IMMEDIATE).expires_after_ms == 600_000
+    assert TriggerDefinition.model_validate(IMMEDIATE).expires_after_ms(0) == 600_000
 
 
 def test_a_definition_cannot_be_changed() -> None:
     definition = TriggerDefinition.model_validate(IMMEDIATE)
     with pytest.raises(ValidationError):
         definition.state = "live"
+
+
+TEXT = {"push": {"title": "t", "body": "b"}}
+SEVEN = {"after": "7d", "message": "m7"}
+SERIES = {**IMMEDIATE, "series": [SEVEN], "messages": {"m7": TEXT}}
 
 
 def without(document: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -104,8 +110,17 @@ def without(document: dict[str, Any], *names: str) -> dict[str, Any]:
     ("document", "location", "message"),
     [
         (without(ABSENCE, "wait"), ("unless",), "`unless` needs `wait`"),
-        (without(ABSENCE, "unless"), ("wait",), "`wait` needs `unless`"),
-        ({**IMMEDIATE, "on_repeat": "keep"}, ("on_repeat",), "goes with `unless` and `wait`"),
+        ({**IMMEDIATE, "on_repeat": "keep"}, ("on_repeat",), "goes with `wait` or `series`"),
+        ({**SERIES, "wait": "2h"}, ("wait",), "no `wait` beside it"),
+        (
+            {**SERIES, "series": [SEVEN, {"after": "9d", "message": "m77"}]},
+            ("series", 1, "message"),
+            "did you mean 'm7'?",
+        ),
+        ({**SERIES, "series": [SEVEN, SEVEN]}, ("series", 1, "after"), "later than the one before"),
+        ({**SERIES, "messages": {"m7": TEXT, "m8": TEXT}}, ("messages", "m8"), "no step"),
+        ({**SERIES, "message": TEXT}, ("message",), "stand in `messages`"),
+        ({**SERIES, "bundle": {"window": "1h"}}, ("bundle",), "one message of many"),
         ({**IMMEDIATE, "restart_at_most": "1d"}, ("restart_at_most",), "goes with `wait` only"),
         ({**ABSENCE, "restart_at_most": "1h"}, ("restart_at_most",), "at least `wait`, 2h"),
         (

@@ -1,0 +1,86 @@
+"""Bundles: several candidates of one trigger become one message.
+
+The first candidate opens a bundle, which closes a window later, or at once when it is full. The
+message stands for its first candidate and lists all of them as `items`; the others end BUNDLED.
+While it is open a cancel takes a candidate out again.
+"""
+
+from collections.abc import Sequence
+
+from triggers.absence import matches
+from triggers.admission import Candidate
+from triggers.program import CompiledTrigger, Unless
+from triggers.state import Bundle, UserState, Waiting
+
+
+def collect(state: UserState, candidate: Candidate, at: int) -> None:
+    """Let a candidate wait for its bundle; a full one is due at once."""
+    trigger = candidate.trigger
+    waiting = Waiting(
+        per=candidate.per,
+        activation=candidate.activation,
+        start_e=candidate.start_e,
+        due=candidate.due_ms,
+        fields=_kept(trigger, candidate),
+        start=candidate.start,
+        event=candidate.event,
+    )
+    open_ = (bundle for bundle in state.bundles if bundle.trigger == trigger.id)
+    bundle = next((found for found in open_ if len(found.waiting) < trigger.bundle_max), None)
+    if bundle is None:
+        bundle = Bundle(trigger.id, at + trigger.bundle_ms, [])
+        state.bundles.append(bundle)
+    bundle.waiting.append(waiting)
+    if len(bundle.waiting) >= trigger.bundle_max:
+        bundle.close_at = min(bundle.close_at, at)
+
+
+def candidate_of(
+    trigger: CompiledTrigger, user: str, due_ms: int, waiting: Sequence[Waiting]
+) -> Candidate:
+    """One message for all that waited; the first one names it."""
+    first = waiting[0]
+    start, event = fields_of(trigger, first.fields)
+    return Candidate(
+        trigger=trigger,
+        user=user,
+        activation=first.activation,
+        per=first.per,
+        start=first.start,
+        event=first.event,
+        start_e=first.start_e,
+        due_ms=due_ms,
+        start_fields=start,
+        event_fields=event,
+        items=tuple(waiting),
+    )
+
+
+def take_out(
+    state: UserState, trigger: CompiledTrigger, clause: Unless, fields: dict[str, object]
+) -> list[Waiting]:
+    """The waiting candidates that an `unless` match cancels; they are gone."""
+    taken: list[Waiting] = []
+    for bundle in [bundle for bundle in state.bundles if bundle.trigger == trigger.id]:
+        found = [waiting for waiting in bundle.waiting if matches(clause, fields, waiting.fields)]
+        bundle.waiting = [waiting for waiting in bundle.waiting if waiting not in found]
+        taken += found
+    state.bundles = [bundle for bundle in state.bundles if bundle.waiting]
+    return taken
+
+
+def fields_of(
+    trigger: CompiledTrigger, kept: dict[str, object]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """The fields of `$start` and of `$event` from what was kept of both."""
+    if trigger.one_event:
+        return kept, kept
+    start = {path: value for path, value in kept.items() if path[0] != "$"}
+    return start, {path[1:]: value for path, value in kept.items() if path[0] == "$"}
+
+
+def _kept(trigger: CompiledTrigger, candidate: Candidate) -> dict[str, object]:
+    if trigger.one_event:
+        return candidate.start_fields
+    event = {f"${path}": value for path, value in candidate.event_fields.items()}
+    return {**candidate.start_fields, **event}
