@@ -1,17 +1,21 @@
 """Loading a workspace from the texts of its files; every error says file, line and column.
 
 Texts, not paths: who reads the folder is the shell's concern. Files are `triggers/<name>.yaml` (or
-`.json`), a trigger each or several YAML documents, and `policy.yaml`.
+`.json`), a trigger each or several YAML documents, `policy.yaml`, and `catalog.yaml`, the event
+catalogue: it belongs to the folder and is not registered, so what it refuses is refused wherever a
+folder is read (validate, apply, backtest).
 """
 
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from triggers.catalog import CATALOG_BYTES_MAX, Catalog, parse_catalog
+from triggers.catalog_checks import catalog_hints, catalog_problems
 from triggers.definition import TriggerDefinition
 from triggers.model import unknown
 from triggers.problems import Problem, suggestion
-from triggers.source import Source, SourceError, read_source
+from triggers.source import FILE_BYTES_MAX, Source, SourceError, read_source
 from triggers.workspace import (
     TRIGGERS_MAX,
     DefinitionError,
@@ -25,6 +29,7 @@ from triggers.workspace import (
 
 _TRIGGER_FILE = re.compile(r"triggers/[^/]+\.(yaml|json)")
 _POLICY_FILES = ("policy.yaml", "policy.json")
+CATALOG_FILE = "catalog.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,9 @@ class _Loader:
         self.errors: list[DefinitionError] = []
         self.placed: list[_Placed] = []
 
-    def read(self, file: str, text: str) -> list[Source]:
+    def read(self, file: str, text: str, bytes_max: int = FILE_BYTES_MAX) -> list[Source]:
         try:
-            sources = read_source(text, is_json=file.endswith(".json"))
+            sources = read_source(text, is_json=file.endswith(".json"), bytes_max=bytes_max)
         except SourceError as error:
             self.errors.append(DefinitionError(file, *error.position, error.message))
             return []
@@ -68,6 +73,30 @@ class _Loader:
             if trigger is not None:
                 self.placed.append(_Placed(file, source, trigger))
 
+    def catalog(self, file: str, text: str) -> Catalog | None:
+        sources = self.read(file, text, CATALOG_BYTES_MAX)
+        if len(sources) != 1:
+            if sources:
+                message = "a catalogue is one document"
+                position = sources[1].position((), at_key=False)
+                self.errors.append(DefinitionError(file, *position, message))
+            return None
+        catalog, problems = parse_catalog(sources[0].data)
+        self.refuse(file, sources[0], problems)
+        return None if sources[0].problems else catalog
+
+    def check_names(self, catalog: Catalog | None) -> list[DefinitionError]:
+        """Hold every trigger against the catalogue; the hints, the errors are collected."""
+        hints = []
+        for placed in self.placed:
+            document = placed.source.data
+            if catalog is not None:
+                self.refuse(placed.file, placed.source, catalog_problems(document, catalog))
+            for hint in catalog_hints(document, catalog):
+                position = placed.source.position(hint.location, at_key=hint.at_key)
+                hints.append(DefinitionError(placed.file, *position, hint.message))
+        return sorted(set(hints))
+
     def place_of(self, placed: _Placed) -> str:
         line, _ = placed.source.position(("id",), at_key=False)
         return f"{placed.file}:{line}"
@@ -81,11 +110,14 @@ def load_workspace(files: Mapping[str, str], *, zones: Collection[str] | None = 
     """
     loader = _Loader()
     policy_source: tuple[str, Source] | None = None
+    catalog: Catalog | None = None
     for file in sorted(files):
         if _TRIGGER_FILE.fullmatch(file):
             loader.triggers(file, files[file])
         elif file in _POLICY_FILES:
             policy_source = _read_policy(loader, file, files[file], policy_source)
+        elif file == CATALOG_FILE:
+            catalog = loader.catalog(file, files[file])
         else:
             loader.errors.append(DefinitionError(file, 1, 1, _unknown_file(file)))
     policies, problems = parse_policies(policy_source[1].data if policy_source else {}, zones)
@@ -103,9 +135,22 @@ def load_workspace(files: Mapping[str, str], *, zones: Collection[str] | None = 
             loader.refuse(placed.file, placed.source, problems)
     if len(triggers) > TRIGGERS_MAX:
         loader.errors.append(DefinitionError("triggers", 1, 1, too_many(len(triggers))))
+    hints: list[DefinitionError] = []
+    if catalog is not None or CATALOG_FILE not in files:
+        hints = loader.check_names(catalog)
     if loader.errors:
         raise DefinitionErrors(loader.errors)
-    return Workspace({id_: placed.trigger for id_, placed in triggers.items()}, policies)
+    loaded = {id_: placed.trigger for id_, placed in triggers.items()}
+    return Workspace(loaded, policies, tuple(hints))
+
+
+def load_catalog(file: str, text: str) -> Catalog:
+    """One catalogue by itself; `file` stands in the errors. Raises DefinitionErrors."""
+    loader = _Loader()
+    catalog = loader.catalog(file, text)
+    if catalog is None:
+        raise DefinitionErrors(loader.errors)
+    return catalog
 
 
 def _read_policy(
@@ -123,7 +168,7 @@ def _read_policy(
 
 
 def _unknown_file(file: str) -> str:
-    known = ["policy.yaml"]
+    known = ["policy.yaml", CATALOG_FILE]
     if file.endswith(".yml"):
         return f"a file name ends in .yaml{suggestion(file, [file[:-4] + '.yaml'])}"
     if file.startswith("triggers/"):

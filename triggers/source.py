@@ -80,11 +80,11 @@ class Source:
         return self.keys.get(here, self.values[here]) if at_key else self.values[here]
 
 
-def read_source(text: str, *, is_json: bool) -> list[Source]:
+def read_source(text: str, *, is_json: bool, bytes_max: int = FILE_BYTES_MAX) -> list[Source]:
     """All documents of a file; raises SourceError, and nothing else, for what cannot be read."""
     size = len(text.encode("utf-8", "surrogatepass"))
-    if size > FILE_BYTES_MAX:
-        raise SourceError((1, 1), f"a file has at most {FILE_BYTES_MAX} bytes, this has {size}")
+    if size > bytes_max:
+        raise SourceError((1, 1), f"a file has at most {bytes_max} bytes, this has {size}")
     lone = _SURROGATE.search(text)
     if lone is not None:
         raise SourceError(_position(text, lone.start()), "not a valid character")

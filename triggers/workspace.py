@@ -5,7 +5,7 @@ through `loader.load_workspace`. Both give a `Workspace` or raise `DefinitionErr
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,10 +21,14 @@ POLICIES_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Definitions that fit each other: triggers by id, policies by name, `default` among them."""
+    """Definitions that fit each other: triggers by id, policies by name, `default` among them.
+
+    `hints`: what looks like a slip though it may be right (`catalog_checks`).
+    """
 
     triggers: dict[str, TriggerDefinition]
     policies: dict[str, Policy]
+    hints: "tuple[DefinitionError, ...]" = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from engine.settings import Settings
+    from triggers.workspace import DefinitionError
 
 #: The version of every JSON output; it grows when a field changes its meaning or goes.
 OUTPUT_VERSION = 1
@@ -59,6 +60,12 @@ TimeoutOption = Annotated[
 def talk(text: str) -> None:
     """Say something to the person: stderr."""
     typer.echo(text, err=True)
+
+
+def talk_hints(hints: "Iterable[DefinitionError]") -> None:
+    """Say what in a workspace looks like a slip and is none for certain."""
+    for hint in hints:
+        talk(f"hint: {hint}")
 
 
 def data(text: str) -> None:

@@ -12,7 +12,18 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from engine.cli.common import CliError, ExitCode, Output, data, data_json, fail, run, table, talk
+from engine.cli.common import (
+    CliError,
+    ExitCode,
+    Output,
+    data,
+    data_json,
+    fail,
+    run,
+    table,
+    talk,
+    talk_hints,
+)
 from engine.logs import setup_command_logs
 from engine.registry.changes import NotRegisteredError, Plan, WrongStateError
 from engine.registry.connect import KafkaUnreachableError
@@ -21,7 +32,7 @@ from engine.registry.operations import Applied, ConflictError, Signature
 from engine.registry.reader import RegistryLostError, RegistryTimeoutError, TopicMissingError
 from engine.registry.versions import UnreadableDefinitionError
 from engine.settings import Settings
-from triggers.workspace import DefinitionErrors
+from triggers.workspace import DefinitionError, DefinitionErrors
 
 EXIT_CODES: Mapping[type[BaseException], ExitCode] = {
     NotRegisteredError: ExitCode.NOT_FOUND,
@@ -47,12 +58,15 @@ ByOption = Annotated[
 
 def load_folder_or_fail(folder: Path) -> Folder:
     """The definitions of a folder; ends with INVALID and one line for each error."""
+    hints: list[DefinitionError] = []
     try:
-        return load_folder(folder)
+        found = load_folder(folder, hints)
     except DefinitionErrors as error:
         fail(CliError(ExitCode.INVALID, map(str, error.errors)))
     except (NotAWorkspaceError, OSError) as error:
         fail(CliError(ExitCode.INVALID, str(error)))
+    talk_hints(hints)
+    return found
 
 
 def run_on_registry(settings: Settings, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

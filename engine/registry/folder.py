@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 from triggers.definition import Policy, TriggerDefinition
 from triggers.loader import load_workspace
 from triggers.source import read_source
+from triggers.workspace import DefinitionError
 
 POLICY_FILES = ("policy.yaml", "policy.json")
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -26,8 +27,8 @@ class Folder(NamedTuple):
     policies: dict[str, Policy]
 
 
-def load_folder(folder: Path) -> Folder:
-    """Read and check a workspace folder.
+def load_folder(folder: Path, hints: list[DefinitionError] | None = None) -> Folder:
+    """Read and check a workspace folder; what only looks like a slip is added to `hints`.
 
     A file that looks like a definition and is none is an error, not skipped: with a misspelt
     `policy.yaml` every cap would silently be gone. Raises NotAWorkspaceError, DefinitionErrors
@@ -35,6 +36,8 @@ def load_folder(folder: Path) -> Folder:
     """
     files = read_folder(folder)
     workspace = load_workspace(files, zones=available_timezones())
+    if hints is not None:
+        hints.extend(workspace.hints)
     written = {name for file in POLICY_FILES if file in files for name in _names(file, files[file])}
     policies = {name: made for name, made in workspace.policies.items() if name in written}
     return Folder(workspace.triggers, policies)

@@ -63,6 +63,7 @@ def test_validate_gives_the_same_as_json(folder: Path) -> None:
         "triggers": ["a"],
         "policies": ["strict"],
         "errors": [],
+        "hints": [],
     }
     (folder / "triggers" / "b.yaml").write_text(WRONG)
     wrong = CliRunner().invoke(make_app(), ["validate", str(folder), "-o", "json"])
