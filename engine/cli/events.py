@@ -34,6 +34,7 @@ def events(
         Path | None, typer.Option("--out", help="The catalogue (default: FOLDER/catalog.yaml).")
     ] = None,
     event: Annotated[str, typer.Option("--event", help="Show the paths of this event.")] = "",
+    sort: Annotated[bool, typer.Option(help="Put the events in order first.")] = False,
     strict: Annotated[bool, typer.Option(help="Refuse a file with any bad line.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -52,7 +53,7 @@ def events(
         if learn is None:
             _show(path, event, output)
         else:
-            _learn(path, learn, mapping, strict, output)
+            _learn(path, learn, mapping, output, sort=sort, strict=strict)
     except CliError as error:
         fail(error)
     except DefinitionErrors as error:
@@ -61,7 +62,9 @@ def events(
         fail(CliError(ExitCode.INVALID, str(error)))
 
 
-def _learn(path: Path, source: Path, mapping: Path | None, strict: bool, output: Output) -> None:
+def _learn(
+    path: Path, source: Path, mapping: Path | None, output: Output, *, sort: bool, strict: bool
+) -> None:
     from engine.files import Problems, load_mapping, read_events
     from engine.learn import learn, read_catalog, write_catalog
     from triggers.catalog import Catalog
@@ -69,7 +72,7 @@ def _learn(path: Path, source: Path, mapping: Path | None, strict: bool, output:
     known = read_catalog(path)
     columns = None if mapping is None else load_mapping(mapping)
     problems = Problems(strict=strict)
-    found = read_events(source, columns, problems=problems, any_order=True)
+    found = read_events(source, columns, problems=problems, sort=sort)
     learned = learn(found, known)
     for line in problems.lines():
         talk(line)

@@ -44,7 +44,6 @@ def read_events(
     *,
     problems: Problems | None = None,
     sort: bool = False,
-    any_order: bool = False,
     row_from: int = 0,
     sort_events_max: int = SORT_EVENTS_MAX,
 ) -> Iterator[FileEvent]:
@@ -53,8 +52,7 @@ def read_events(
     JSON lines of Segment messages (plain, gzip, Zstandard); with a `mapping` CSV (`.csv`, `.tsv`)
     or JSON lines of any objects. A missing messageId is the number of the row, from `row_from` + 1.
     What cannot be read is counted in `problems` (strict ones refuse the file). `sort` puts the
-    events in order, `sort_events_max` at a time in memory and the rest on disk; with `any_order`
-    they come as they stand, in order or not.
+    events in order, `sort_events_max` at a time in memory and the rest on disk.
 
     Raises FileRefused for a file that cannot be read at all, UnsortedError (without `sort`) at the
     first event that is appended before the one above, DefinitionErrors for a mapping that names
@@ -67,7 +65,7 @@ def read_events(
     kind = suffixes[-1] if suffixes else ""
     if kind == ".parquet":
         raise FileRefused(f"{path}: Parquet files are not available in this version")
-    reading = _Reading(LineReader(path, found), str(path), found, row_from, not (sort or any_order))
+    reading = _Reading(LineReader(path, found), str(path), found, row_from, not sort)
     if kind in (".csv", ".tsv"):
         if mapping is None:
             raise FileRefused(f"{path}: a CSV file needs --map mapping.yaml")

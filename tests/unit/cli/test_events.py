@@ -15,9 +15,8 @@ def run(*arguments: object) -> Result:
 
 
 def message(number: int, event: str, **properties: object) -> bytes:
-    # Not in append order: learning does not need it.
     fields = {"type": "track", "event": event, "userId": f"u{number}", "messageId": f"m{number}"}
-    at = f"2026-01-05T10:{59 - number:02d}:00.000Z"
+    at = f"2026-01-05T10:{number:02d}:00.000Z"
     return msgspec.json.encode({**fields, "receivedAt": at, "properties": properties})
 
 
@@ -37,7 +36,7 @@ def test_what_was_learned_is_listed_and_shown(folder: Path) -> None:
     assert "MALFORMED_JSON: 1" in answer.stderr
     assert "learned from 4 events: 1 names (1 new), 2 paths (2 new)" in answer.stderr
     listed = run("events", folder).stdout.splitlines()
-    assert listed[1].split() == ["Kettle", "Viewed", "4", "2026-01-05T10:59:00.000Z", "2", "-"]
+    assert listed[1].split() == ["Kettle", "Viewed", "4", "2026-01-05T10:03:00.000Z", "2", "-"]
     shown = run("events", folder, "--event", "Kettle Viewed").stdout.splitlines()
     assert [line.split() for line in shown[1:]] == [
         ["properties.colour", "string", "4", "red", "-"],
@@ -103,6 +102,15 @@ def test_what_cannot_be_done_ends_with_its_code_and_writes_nothing(
     assert answer.exit_code == code
     assert said in answer.stderr
     assert not (folder / "catalog.yaml").exists()
+
+
+def test_a_file_out_of_order_is_learned_from_with_sort(folder: Path) -> None:
+    lines = [message(number, "Kettle Viewed") for number in (2, 1, 3)]
+    (folder / "mixed.jsonl").write_bytes(b"\n".join(lines))
+    assert run("events", folder, "--learn", folder / "mixed.jsonl").exit_code == 2
+    assert run("events", folder, "--learn", folder / "mixed.jsonl", "--sort").exit_code == 0
+    found = json.loads(run("events", folder, "-o", "json").stdout)["events"]["Kettle Viewed"]
+    assert (found["first"][14:16], found["last"][14:16]) == ("01", "03")
 
 
 def test_an_unknown_event_and_a_broken_catalogue_end_with_their_codes(folder: Path) -> None:

@@ -333,6 +333,28 @@ def test_where_both_names_of_an_event_are_sent_naming_one_of_them_is_a_hint() ->
     assert hints_of(text % "[{event: Order Completed}, {event: Completed Order}]", catalog) == []
 
 
+def test_counts_sequences_and_nths_are_checked_step_by_step() -> None:
+    text = """\
+id: a
+when:
+  sequence:
+    - {event: Product Added}
+    - {event: Order Completed, where: {properties.products.*.sku: $start.properties.skq}}
+  within: 1h
+---
+id: b
+when: {event: Product Added, count: 3, within: 24h, distinct: properties.sku, same: properties.gft}
+---
+id: c
+when: {event: Product Aded, nth: 2}
+"""
+    assert [error.partition(" of ")[0] for error in errors_of(text)] == [
+        "5:67: unknown path 'properties.skq'",
+        "9:85: unknown path 'properties.gft'",
+        "12:15: unknown event 'Product Aded' (did you mean 'Product Added'?)",
+    ]
+
+
 def problems(document: dict[str, Any]) -> list[tuple[Any, ...]]:
     catalog, found = parse_catalog(json.loads(json.dumps(CATALOG_DOCUMENT)))
     assert catalog is not None, found
