@@ -1,6 +1,8 @@
 """catalog.yaml: what it may say, and every mistake with its place."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from triggers.catalog import EVENTS_MAX, PATHS_MAX, parse_catalog
 from triggers.loader import load_catalog, load_workspace
@@ -95,3 +97,28 @@ def test_the_catalogue_is_not_a_part_of_what_is_registered() -> None:
     trigger = "id: a\nwhen: {event: Product Added}\n"
     with_it = load_workspace({"triggers/a.yaml": trigger, "catalog.yaml": CATALOG})
     assert with_it == load_workspace({"triggers/a.yaml": trigger})
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, len(CATALOG) - 1),
+            st.sampled_from('{}[]:,"\n \t-#&*!%0a~|>?') | st.just(""),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_a_damaged_catalogue_is_read_or_refused_with_places(edits: list[tuple[int, str]]) -> None:
+    text = list(CATALOG)
+    for at, mark in edits:
+        text[at] = mark
+    try:
+        load_catalog("catalog.yaml", "".join(text))
+    except DefinitionErrors as error:
+        errors = error.errors
+    else:
+        return
+    assert errors
+    assert all(found.line > 0 and found.column > 0 for found in errors)
