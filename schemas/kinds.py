@@ -24,6 +24,8 @@ class Kind(StrEnum):
     OUTCOME = "outcome"
     ACTIVATE = "activate"
     FORWARD = "forward"
+    MERGE = "merge"
+    MERGED = "merged"
 
 
 def seal(secret: bytes, kind: str, partition: int, key: bytes | None, value: bytes | None) -> bytes:

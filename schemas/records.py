@@ -1,5 +1,5 @@
-"""Engine-made kinds of the log, as JSON values: outcome, activate. (A tick's value is empty, a
-forward's value is the original client event.)
+"""Engine-made kinds of the log, as JSON values: outcome, activate, merge, merged. (A tick's value
+is empty, a forward's value is the original client event.)
 """
 
 from typing import TypeVar
@@ -41,6 +41,21 @@ class ActivateRecord(msgspec.Struct, frozen=True):
     """From here on the shard decides with version `registry` of the registry."""
 
     registry: int
+
+
+class MergeRecord(msgspec.Struct, frozen=True):
+    """To the anonymous profile's shard: it is a part of `known` from here on."""
+
+    anonymous: str
+    known: str
+
+
+class MergedRecord(msgspec.Struct, frozen=True):
+    """To the known profile's shard: what the anonymous one held, as a stored state."""
+
+    anonymous: str
+    known: str
+    state: bytes
 
 
 def encode(record: msgspec.Struct) -> bytes:

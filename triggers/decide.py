@@ -20,8 +20,10 @@ from schemas.records import OutcomeRecord
 from triggers import absence, bundles, retention
 from triggers.admission import Candidate, check_cooldown, refund, refusal, take
 from triggers.devices import register_device, remove_dead
-from triggers.effects import Admitted, Effects, FunnelKey, Journal
+from triggers.effects import Admitted, Effects, FunnelKey, Journal, Merge
 from triggers.identity import delivery_id
+from triggers.merging import absorb, freeze, merge_of
+from triggers.names import is_merging
 from triggers.paths import key_of
 from triggers.patterns.base import Activation, Occasion
 from triggers.program import CompiledTrigger, Hits, Program, Role, Step
@@ -64,6 +66,10 @@ def apply_event(
     e = occurred_at_ms(event, a)
     changed |= _notice_activity(program, state, e)
     changed |= register_device(state, event, a)
+    if is_merging(event):
+        pair = merge_of(event)
+        if pair is not None and pair[1] == user:
+            out.merges.append(Merge(*pair, a))
     for trigger in hits.errors:
         out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
     for role in hits.cancels:
@@ -83,6 +89,30 @@ def apply_event(
     if changed:
         _settle(program, user, state, out)
     return changed
+
+
+def apply_merge(
+    program: Program, user: str, state: UserState, known: str, a: int, out: Effects
+) -> bool:
+    """`user` is a part of `known` from here on; what it held is sent there, once."""
+    changed = fire_before(program, user, state, a, out)
+    if state.merged_into == known:
+        return changed
+    moved = freeze(state, known)
+    if moved is not None and not is_blank(moved):
+        out.merges.append(Merge(user, known, a, moved))
+    _settle(program, user, state, out)
+    return True
+
+
+def apply_merged(
+    program: Program, user: str, state: UserState, moved: UserState, a: int, out: Effects
+) -> bool:
+    """Another profile is a part of `user` from here on; `moved` is what it held."""
+    fire_before(program, user, state, a, out)
+    absorb(program, user, state, moved, a, out)
+    _settle(program, user, state, out)
+    return True
 
 
 def apply_outcome(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from schemas.decisions import Decision
 from schemas.reasons import Unevaluated
 from triggers.program import CompiledTrigger
+from triggers.state import UserState
 
 
 class Admitted(NamedTuple):
@@ -45,6 +46,16 @@ class Journal(NamedTuple):
     by: str
 
 
+class Merge(NamedTuple):
+    """Two profiles are one. `moved` None: tell the anonymous one; else what it held goes to the
+    known one."""
+
+    anonymous: str
+    known: str
+    a: int
+    moved: UserState | None = None
+
+
 class FunnelKey(NamedTuple):
     """Funnel counters are kept per trigger, revision, variant and UTC day."""
 
@@ -68,6 +79,7 @@ class Effects:
     cancelled: list[tuple[str, int]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     journal: list[Journal] = field(default_factory=list)
+    merges: list[Merge] = field(default_factory=list)
     forgotten: dict[str, int] = field(default_factory=dict)
     funnel: Counter[FunnelKey] = field(default_factory=Counter)
     unevaluated: Counter[tuple[str, Unevaluated]] = field(default_factory=Counter)

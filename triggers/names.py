@@ -21,6 +21,11 @@ def role_name(event: Event) -> str | None:
     return _BY_TYPE.get(event.type) or event_name(event)
 
 
+def is_merging(event: Event) -> bool:
+    """Identify and alias events may say that two profiles are one (`triggers.merging`)."""
+    return event.type == "identify" or event.type == "alias"
+
+
 def signal_name(signal: str) -> str:
     """The name of an entry by signal."""
     return f"\x1fsignal:{signal}"

@@ -18,7 +18,7 @@ import msgspec
 from schemas.events import Event
 from triggers.conditions import Filter, index_key
 from triggers.devices import device_of
-from triggers.names import ANY, role_name
+from triggers.names import ANY, is_merging, role_name
 from triggers.paths import Reader, compile_path, is_wild
 from triggers.patterns.base import Pattern
 from triggers.policy import CompiledPolicy
@@ -159,7 +159,7 @@ class Program:
         if ANY in self.by_event:
             hits = _together(hits, self.match(ANY, event))
         if hits is NO_HITS and not self.granule_ms and not self._teaches(event):
-            return None
+            return NO_HITS if is_merging(event) else None
         return hits
 
     def _teaches(self, event: Event) -> bool:

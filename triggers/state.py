@@ -146,7 +146,8 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     pattern alone knows. `traits` are the declared traits of the user, by path below `traits`,
     `zone` their time zone ("" unknown; kept when a registered trigger needs it).
     `features` maps a feature's key to what it remembers, `relations` a relation to its items and
-    when each was added. `bundles` are the messages that still collect candidates.
+    when each was added. `bundles` are the messages that still collect candidates. `merged_into` is
+    the profile that this one became a part of, "" for none.
     """
 
     version: int = STATE_VERSION
@@ -167,6 +168,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     features: dict[str, list[Any]] = {}
     relations: dict[str, dict[str, int]] = {}
     bundles: list[Bundle] = []
+    merged_into: str = ""
 
 
 class NewerState(Exception):
@@ -188,11 +190,12 @@ def has_rare(state: UserState) -> bool:
         or state.features
         or state.relations
         or state.bundles
+        or state.merged_into
     )
 
 
 #: How many fields `has_rare` looks at; each is one byte when it is empty.
-_RARE = 6
+_RARE = 7
 #: The head of an array of more than 15 fields, and of one without the rare fields.
 _HEAD_BYTES = 3
 _PLAIN_HEAD = bytes([0x90 + len(UserState.__struct_fields__) - _RARE])

@@ -12,8 +12,9 @@ import msgspec
 from schemas.events import BadRecord, Event, decode_event
 from schemas.kinds import KIND_HEADER, ORIGIN_HEADER, Kind, header, is_sealed
 from schemas.reasons import DeadLetterReason
-from schemas.records import ActivateRecord, OutcomeRecord, decode
+from schemas.records import ActivateRecord, MergedRecord, MergeRecord, OutcomeRecord, decode
 from triggers.program import Hits, Program
+from triggers.state import UserState, decode_state
 
 
 class LogRecord(Protocol):
@@ -53,13 +54,30 @@ class OutcomeInput(NamedTuple):
     record: OutcomeRecord
 
 
+class MergeInput(NamedTuple):
+    """The anonymous profile `user` is a part of `known` from here on."""
+
+    a: int
+    user: str
+    known: str
+
+
+class MergedInput(NamedTuple):
+    """What another profile held becomes a part of `user`."""
+
+    a: int
+    user: str
+    state: UserState
+    origin: tuple[int, int]
+
+
 class Activation(NamedTuple):
     """From this record on the shard decides with registry version `number`."""
 
     number: int
 
 
-Input = EventInput | OutcomeInput
+Input = EventInput | OutcomeInput | MergeInput | MergedInput
 
 
 def read_record(
@@ -107,10 +125,20 @@ def _engine_record(
     if kind is Kind.TICK:
         return None
     if kind is Kind.FORWARD:
-        return _client_event(record.value, a, program, _origin(record))
+        item = _client_event(record.value, a, program, _origin(record))
+        if item is not None and record.key:
+            # A record of a merged profile is forwarded in the name of the known one.
+            item.user = record.key.decode()
+        return item
     try:
         if kind is Kind.ACTIVATE:
             return Activation(decode(record.value, ActivateRecord).registry)
+        if kind is Kind.MERGE:
+            merge = decode(record.value, MergeRecord)
+            return MergeInput(a, merge.anonymous, merge.known)
+        if kind is Kind.MERGED:
+            merged = decode(record.value, MergedRecord)
+            return MergedInput(a, merged.known, decode_state(merged.state), _origin(record))
         outcome = decode(record.value, OutcomeRecord)
         if len(bytes.fromhex(outcome.delivery_id)) != 16:
             raise ValueError("delivery_id is not 32 hex digits")
@@ -125,4 +153,4 @@ def _origin(record: LogRecord) -> tuple[int, int]:
         partition, offset = origin.split(b":")
         return int(partition), int(offset)
     except ValueError:
-        raise BadRecord(DeadLetterReason.BAD_ENGINE_RECORD, "forward without origin") from None
+        raise BadRecord(DeadLetterReason.BAD_ENGINE_RECORD, "no origin") from None

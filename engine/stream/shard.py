@@ -35,6 +35,8 @@ from engine.stream.intake import (
     EventInput,
     Input,
     LogRecord,
+    MergedInput,
+    MergeInput,
     OutcomeInput,
     is_forwarded,
     kind_of,
@@ -55,11 +57,12 @@ from schemas.events import BadRecord
 from schemas.kinds import ORIGIN_HEADER, Kind, sealed_headers
 from schemas.partitioner import partition_of
 from schemas.reasons import DeadLetterReason
+from schemas.records import MergedRecord, MergeRecord, encode
 from schemas.topics import Topics
-from triggers.decide import apply_event, apply_outcome, fire_before
-from triggers.effects import Effects
+from triggers.decide import apply_event, apply_merge, apply_merged, apply_outcome, fire_before
+from triggers.effects import Effects, Merge
 from triggers.program import Program
-from triggers.state import UserState, decode_state
+from triggers.state import UserState, decode_state, encode_state
 
 #: Due timers are worked off in pages of this many users (design.md section 4).
 PAGE_USERS_MAX = 250
@@ -308,12 +311,25 @@ class Shard:
             due_before = state.due
             if isinstance(item, OutcomeInput):
                 changed = apply_outcome(program, user, state, item.record, item.a, effects)
+            elif isinstance(item, MergeInput):
+                changed = apply_merge(program, user, state, item.known, item.a, effects)
+            elif isinstance(item, MergedInput):
+                if not self._is_first(item.origin, work):
+                    continue
+                changed = apply_merged(program, user, state, item.state, item.a, effects)
+            elif state.merged_into:
+                work.messages.append(self._follow(record, state.merged_into, item.a))
+                continue
             elif item.origin is None or self._is_first(item.origin, work):
                 changed = apply_event(program, user, state, item.event, item.a, item.hits, effects)
             else:
                 continue
             if changed and user not in work.touched:
                 work.touched[user] = Touched(state, due_before)
+            if effects.merges:
+                # At once: what goes to one shard goes in the order of this log (`_is_first`).
+                work.messages += [self._merge(merge, record) for merge in effects.merges]
+                effects.merges.clear()
 
     def _is_first(self, origin: tuple[int, int], work: _Work) -> bool:
         """A forwarded record is applied once per source: the outbox may publish it again."""
@@ -358,15 +374,42 @@ class Shard:
             detail = f"forwarded to partition {self.number}, but it belongs to {home}"
             return self._dead_letter(record, a, BadRecord(DeadLetterReason.WRONG_PARTITION, detail))
         observed.forwarded()
+        return self._to_profile(record, user, a, home)
+
+    def _follow(self, record: LogRecord, known: str, a: int) -> OutMessage:
+        """A record of a profile that is a part of another one goes there."""
+        return self._to_profile(record, known, a, partition_of(known, self._settings.partitions))
+
+    def _to_profile(self, record: LogRecord, user: str, a: int, home: int) -> OutMessage:
         secret, key, value = self._settings.secret, user.encode(), record.value
-        origin = (ORIGIN_HEADER, f"{self.number}:{record.offset}".encode())
         return OutMessage(
             self._settings.topics.events,
             home,
             key,
             value or b"",
-            [*sealed_headers(secret, Kind.FORWARD, home, key, value), origin],
+            [*sealed_headers(secret, Kind.FORWARD, home, key, value), self._mark(record)],
             a if self._settings.log_clock else None,
+        )
+
+    def _mark(self, record: LogRecord) -> tuple[str, bytes]:
+        return (ORIGIN_HEADER, f"{self.number}:{record.offset}".encode())
+
+    def _merge(self, merge: Merge, record: LogRecord) -> OutMessage:
+        """Tell the other profile's shard."""
+        kind, user = Kind.MERGE, merge.anonymous
+        value = encode(MergeRecord(merge.anonymous, merge.known))
+        if merge.moved is not None:
+            kind, user = Kind.MERGED, merge.known
+            state = encode_state(merge.moved)
+            value = encode(MergedRecord(merge.anonymous, merge.known, state))
+        key, home = user.encode(), partition_of(user, self._settings.partitions)
+        return OutMessage(
+            self._settings.topics.events,
+            home,
+            key,
+            value,
+            [*sealed_headers(self._settings.secret, kind, home, key, value), self._mark(record)],
+            merge.a if self._settings.log_clock else None,
         )
 
     def _dead_letter(self, record: LogRecord, a: int, bad: BadRecord) -> OutMessage:

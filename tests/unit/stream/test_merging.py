@@ -1,0 +1,176 @@
+"""Anonymous and known profiles across shards: records, states and timers end up in one place."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.stream.shard import Shard
+from schemas.partitioner import partition_of
+from tests.unit.stream.builders import PARTITIONS, T0, FixedPrograms, Log, Outlet, iso, make_shard
+from triggers.state import UserState, decode_state
+
+CART: dict[str, Any] = {
+    "id": "cart",
+    "state": "live",
+    "when": {"event": "Added"},
+    "unless": {"event": "Ordered"},
+    "wait": "10s",
+}
+HELLO: dict[str, Any] = {
+    "id": "hello",
+    "state": "live",
+    "when": {"event": "Opened"},
+    "cooldown": "1h",
+}
+
+
+class Town:
+    """All shards of a log, each with its records; what they publish to the log is delivered."""
+
+    def __init__(self, *documents: dict[str, Any], copies: int = 1, **policy: Any) -> None:
+        self.programs = FixedPrograms(list(documents), policy={"grace": "0s", **policy})
+        self.copies = copies
+        self.shards: dict[int, tuple[Shard, Outlet]] = {}
+        self.logs = {number: Log(number) for number in range(PARTITIONS)}
+        self.delivered = dict.fromkeys(self.logs, 0)
+        self.now = 0
+        for log in self.logs.values():
+            log.activate(1)
+
+    async def say(self, at: int, type_: str, **message: Any) -> None:
+        user = message.get("userId") or message["anonymousId"]
+        log = self.logs[partition_of(user, PARTITIONS)]
+        name = message.pop("id", f"m{at}")
+        body = {"type": type_, "messageId": name, "timestamp": iso(T0 + at), **message}
+        log.raw(msgspec.json.encode(body), at, user)
+        await self.settle(at)
+
+    async def settle(self, at: int) -> None:
+        """Until nobody publishes to the log any more; then time passes everywhere."""
+        self.now = at
+        moving = True
+        while moving:
+            moving = False
+            for number, log in self.logs.items():
+                shard, outlet = await self.shard(number)
+                await shard.apply(log.records)
+                for message in outlet.on("events")[self.delivered[number] :]:
+                    moving = True
+                    self.delivered[number] += 1
+                    for _ in range(self.copies):
+                        there = self.logs[message.partition]
+                        there.raw(message.value, self.now, "", message.headers).key = message.key
+        for number, log in self.logs.items():
+            log.tick(at)
+            shard, _ = await self.shard(number)
+            await shard.apply(log.records)
+            await shard.drain_due()
+
+    async def shard(self, number: int) -> tuple[Shard, Outlet]:
+        if number not in self.shards:
+            self.shards[number] = make_shard(self.programs, number=number)
+            await self.shards[number][0].open()
+        return self.shards[number]
+
+    async def state(self, user: str) -> UserState:
+        number = partition_of(user, PARTITIONS)
+        (blob,) = await self.shards[number][0]._store.load_states(number, [user])
+        return UserState() if blob is None else decode_state(blob)
+
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        found = []
+        for _, outlet in self.shards.values():
+            found += [msgspec.json.decode(message.value) for message in outlet.on("decisions")]
+        found.sort(key=lambda row: (row["at"], row["user"], row["trigger"]))
+        return [(row["trigger"], row["user"], row["reason"] or row["outcome"]) for row in found]
+
+
+PHONE = {"context": {"device": {"token": "t", "type": "ios"}}}
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+async def test_what_an_anonymous_user_started_is_decided_for_the_known_one(copies: int) -> None:
+    town = Town(CART, copies=copies)
+    await town.say(1, "track", anonymousId="anon", event="Added", **PHONE)
+    await town.say(2, "identify", anonymousId="anon", userId="ann")
+    await town.settle(60_000)
+    assert town.rows == [("cart", "ann", "ADMITTED")]
+    assert [device.token for device in (await town.state("ann")).devices] == ["t"]
+    assert (await town.state("anon")).merged_into == "ann"
+
+
+async def test_a_purchase_of_the_known_user_cancels_what_the_anonymous_one_started() -> None:
+    town = Town(CART)
+    await town.say(1, "track", anonymousId="anon", event="Added", **PHONE)
+    await town.say(2, "identify", anonymousId="anon", userId="ann")
+    await town.say(3, "track", userId="ann", event="Ordered")
+    await town.settle(60_000)
+    assert town.rows == [("cart", "ann", "CANCELLED")]
+
+
+async def test_a_purchase_before_the_profiles_became_one_cancels_as_well() -> None:
+    town = Town(CART)
+    await town.say(1, "track", anonymousId="anon", event="Added", **PHONE)
+    await town.say(2, "track", userId="ann", event="Ordered")
+    await town.say(3, "identify", anonymousId="anon", userId="ann")
+    await town.settle(60_000)
+    assert town.rows == [("cart", "ann", "CANCELLED")]
+
+
+async def test_later_records_of_the_anonymous_profile_go_to_the_known_one() -> None:
+    town = Town(CART)
+    await town.say(1, "identify", anonymousId="anon", userId="ann", **PHONE)
+    await town.say(2, "track", anonymousId="anon", event="Added")
+    await town.say(3, "track", anonymousId="anon", event="Ordered")
+    await town.settle(60_000)
+    assert town.rows == [("cart", "ann", "CANCELLED")]
+
+
+async def test_an_alias_merges_as_an_identify_does() -> None:
+    town = Town(CART)
+    await town.say(1, "track", anonymousId="anon", event="Added", **PHONE)
+    await town.say(2, "alias", previousId="anon", userId="ann")
+    await town.settle(60_000)
+    assert town.rows == [("cart", "ann", "ADMITTED")]
+
+
+async def test_caps_and_cooldowns_of_both_profiles_count_together() -> None:
+    town = Town(HELLO, caps=[{"max": 2, "per": "7d"}])
+    await town.say(1, "track", anonymousId="anon", event="Opened", **PHONE)
+    await town.say(2, "track", userId="ann", event="Opened", **PHONE)
+    await town.say(3, "identify", anonymousId="anon", userId="ann")
+    await town.say(4, "track", userId="ann", event="Opened")
+    await town.say(7_300_000, "track", userId="ann", event="Opened")
+    assert [row[2] for row in town.rows] == ["ADMITTED", "ADMITTED", "COOLDOWN", "FREQUENCY_CAP"]
+    assert len((await town.state("ann")).sends) == 2
+
+
+async def test_the_device_of_the_next_user_follows_them() -> None:
+    town = Town(CART)
+    await town.say(1, "identify", anonymousId="anon", userId="ann", **PHONE)
+    await town.say(2, "identify", anonymousId="anon", userId="bob", **PHONE)
+    await town.say(3, "track", anonymousId="anon", event="Added")
+    await town.settle(60_000)
+    assert town.rows == [("cart", "bob", "ADMITTED")]
+
+
+async def test_profiles_that_name_each_other_do_not_pass_records_round_and_round() -> None:
+    town = Town(CART)
+    await town.say(1, "alias", previousId="a", userId="b", **PHONE)
+    await town.say(2, "alias", previousId="b", userId="a", **PHONE)
+    await town.say(3, "track", userId="a", event="Added")
+    await town.settle(60_000)
+    assert town.rows == [("cart", "b", "ADMITTED")]
+    published = sum(len(outlet.on("events")) for _, outlet in town.shards.values())
+    assert published < 10
+
+
+async def test_identifying_again_and_again_changes_nothing() -> None:
+    town = Town(CART)
+    for at in (1, 2, 3):
+        await town.say(at, "identify", anonymousId="anon", userId="ann", **PHONE)
+    await town.say(4, "track", anonymousId="anon", event="Added")
+    await town.settle(60_000)
+    assert town.rows == [("cart", "ann", "ADMITTED")]

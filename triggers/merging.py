@@ -1,0 +1,167 @@
+"""Identity: an anonymous profile becomes a part of a known one (design.md section 4).
+
+`merge_of` reads an identify or alias event. `freeze` takes everything out of the anonymous profile,
+which from then on only says where its records go; `absorb` adds it to the known one: instances,
+devices and relations are moved, caps united, cooldowns and remembered cancels kept, and a cancel
+known to one profile ends the instances of the other as if they had always been one.
+
+An admitted delivery stays with the profile it was admitted for: its ledger is in that shard.
+"""
+
+import msgspec
+
+from schemas.decisions import Decision
+from schemas.events import ID_CHARS_MAX, Event
+from schemas.reasons import Outcome
+from triggers import absence
+from triggers.effects import Effects, Journal
+from triggers.program import Program
+from triggers.state import (
+    COOLDOWNS_MAX,
+    DEVICES_MAX,
+    INSTANCES_MAX,
+    REMEMBERED_MAX,
+    Instance,
+    Memory,
+    UserState,
+)
+
+
+def merge_of(event: Event) -> tuple[str, str] | None:
+    """(anonymous, known) profiles that an event says are one, or None."""
+    if event.type == "identify":
+        anonymous = event.anonymous_id
+    elif event.type == "alias":
+        anonymous = event.previous_id
+    else:
+        return None
+    known = event.user_id
+    if not anonymous or not known or anonymous == known or len(anonymous) > ID_CHARS_MAX:
+        return None
+    return anonymous, known
+
+
+def freeze(state: UserState, known: str) -> UserState | None:
+    """Point the profile to `known` and return what it held, None when it was frozen before.
+
+    A device that changes hands: later records go to the last one who identified.
+    """
+    was_frozen = bool(state.merged_into)
+    moved = msgspec.structs.replace(state, pending=[], merged_into="", due=0)
+    for name, empty in zip(_FIELDS, msgspec.structs.astuple(UserState()), strict=True):
+        if name not in ("version", "pending"):
+            setattr(state, name, empty)
+    state.merged_into = known
+    return None if was_frozen else moved
+
+
+_FIELDS = UserState.__struct_fields__
+
+
+def absorb(
+    program: Program, user: str, state: UserState, moved: UserState, a: int, out: Effects
+) -> None:
+    """Add what another profile held to `user`, as of the record appended at `a`."""
+    state.merged_into = ""
+    _unite_rings(state, moved)
+    if moved.seen > state.seen:
+        state.seen = moved.seen
+        state.idle_fired = moved.idle_fired
+    state.decided_at = max(state.decided_at, moved.decided_at)
+    for trigger, memory in moved.memory.items():
+        mine = state.memory.get(trigger)
+        state.memory[trigger] = memory if mine is None else _united(mine, memory)
+    known = {device.token for device in state.devices}
+    state.devices += [device for device in moved.devices if device.token not in known]
+    state.devices = sorted(state.devices, key=lambda device: device.seen)[-DEVICES_MAX:]
+    for instance in moved.instances:
+        _move(program, state, instance)
+    _end_the_cancelled(program, user, state, a, out)
+    state.bundles += moved.bundles
+    state.traits = {**moved.traits, **state.traits}
+    state.zone = state.zone or moved.zone
+    state.patterns = {**moved.patterns, **state.patterns}
+    state.features = {**moved.features, **state.features}
+    for relation, items in moved.relations.items():
+        mine_items = state.relations.setdefault(relation, {})
+        for item, at in items.items():
+            mine_items[item] = max(at, mine_items.get(item, 0))
+    out.journal.append(Journal(user, a, "", "MERGED", ""))
+
+
+def _unite_rings(state: UserState, moved: UserState) -> None:
+    """Caps, spacing and cooldowns of both: the union blocks at least as much as either."""
+    state.sends = sorted([*state.sends, *moved.sends])
+    cooled = {(c.trigger, c.per): c for c in state.cooled}
+    for found in moved.cooled:
+        mine = cooled.get((found.trigger, found.per))
+        if mine is None or found.at > mine.at:
+            cooled[found.trigger, found.per] = found
+    state.cooled = sorted(cooled.values(), key=lambda c: (c.at, c.trigger, c.per))
+    for trigger, at in moved.cooled_floor.items():
+        state.cooled_floor[trigger] = max(at, state.cooled_floor.get(trigger, 0))
+    while len(state.cooled) > COOLDOWNS_MAX:
+        oldest = state.cooled.pop(0)
+        floor = state.cooled_floor.get(oldest.trigger, 0)
+        state.cooled_floor[oldest.trigger] = max(oldest.at, floor)
+
+
+def _united(mine: Memory, other: Memory) -> Memory:
+    """What both remember, within the bounds; overflow raises the floors (towards silence)."""
+    for cancel in other.cancels:
+        if not any(kept == cancel for kept in mine.cancels):
+            mine.cancels.append(cancel)
+    mine.cancels.sort(key=lambda cancel: cancel.e)
+    mine.cancel_floor = max(mine.cancel_floor, other.cancel_floor)
+    while len(mine.cancels) > REMEMBERED_MAX:
+        mine.cancel_floor = max(mine.cancel_floor, mine.cancels.pop(0).e)
+    for key, e in other.ended.items():
+        mine.ended[key] = max(e, mine.ended.get(key, 0))
+    mine.ended_floor = max(mine.ended_floor, other.ended_floor)
+    while len(mine.ended) > REMEMBERED_MAX:
+        oldest = min(mine.ended, key=lambda name: (mine.ended[name], name))
+        mine.ended_floor = max(mine.ended_floor, mine.ended.pop(oldest))
+    newest = sorted({**other.untimed, **mine.untimed}.items(), key=lambda item: (item[1], item[0]))
+    mine.untimed = dict(newest[-REMEMBERED_MAX:])
+    return mine
+
+
+def _move(program: Program, state: UserState, instance: Instance) -> None:
+    """One instance for a trigger and per value: what restarting or keeping would have left."""
+    current = absence.find(state, instance.trigger, instance.per)
+    if current is None:
+        state.instances.append(instance)
+        return
+    trigger = program.triggers.get(instance.trigger)
+    restarts = trigger is None or trigger.restart
+    earlier, later = sorted((current, instance), key=lambda one: one.start_e)
+    kept = later if restarts else earlier
+    if kept is not current:
+        state.instances[state.instances.index(current)] = kept
+
+
+def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, out: Effects) -> None:
+    """T5 over both profiles: a remembered cancel not earlier than a start ends its instance."""
+    for instance in list(state.instances):
+        trigger = program.triggers.get(instance.trigger)
+        if trigger is None:
+            continue
+        mine = sum(1 for one in state.instances if one.trigger == instance.trigger)
+        dead = absence.died_already(state, trigger, instance.start_e, instance.fields)
+        if not dead and mine <= INSTANCES_MAX:
+            continue
+        state.instances.remove(instance)
+        absence.remember_end(state, trigger.id, instance.per, instance.start_e, a, out)
+        event = instance.progress.event if instance.progress else ""
+        out.decisions.append(
+            Decision(
+                trigger=trigger.id,
+                user=user,
+                activation=instance.activation,
+                at_ms=a,
+                outcome=Outcome.CANCELLED,
+                start=None if event is None else instance.activation,
+                event=None if event is None else event or instance.activation,
+                revision=trigger.revision,
+            )
+        )
