@@ -6,7 +6,7 @@ definition keeps its meaning when a default changes. A pattern is a `When` (`tri
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, StrictInt
 
@@ -31,17 +31,21 @@ from triggers.fields import (
 from triggers.model import UNAVAILABLE, Model, refusal
 from triggers.patterns import KINDS, IdleWhen, When
 from triggers.problems import Problem, quoted, suggestion
+from triggers.testcases import Tests, pairing_problems
 
 UNLESS_MAX = 20
 CAPS_MAX = 20
 CAP_COUNT_MAX = 100
-TESTS_MAX = 100
 SERIES_MAX = 20
 MESSAGES_MAX = 50
 BUNDLE_MAX = 50
 DEFAULT_POLICY = "default"
 GOAL_WITHIN_MS = 7 * 86_400_000
 EXPIRES_MIN_MS = 600_000
+
+
+#: For the schema alone: `_select_pattern` takes the model by its telling field.
+_ANY_PATTERN: Any = Union[tuple(kind.model for kind in KINDS)]  # noqa: UP007
 
 
 def _select_pattern(value: Any) -> When:
@@ -75,14 +79,18 @@ class Unless(Model):
     `$event`."""
 
     events: EventNames = Field(alias="event")
+    """The event that cancels, or a list of them."""
     where: WhereOfInstance | None = None
+    """Only if this holds; a value may be `$start.<path>`."""
 
 
 class Cooldown(Model):
     """The least time between two messages of this trigger to a user, and for one `per` value."""
 
     user_ms: DurationMs | None = Field(default=None, alias="user")
+    """Since its last message to the user."""
     per_ms: DurationMs | None = Field(default=None, alias="per")
+    """Since its last message for the same `per` value."""
 
     def cross_problems(self) -> Iterable[Problem]:
         if self.user_ms is None and self.per_ms is None:
@@ -93,17 +101,24 @@ class Goal(Model):
     """What the message is for: an event within a time, and the path to what it is worth."""
 
     events: EventNames = Field(alias="event")
+    """The event that is hoped for, or a list of them."""
     where: Where | None = None
+    """Only if this holds."""
     within_ms: WindowMs = Field(default=GOAL_WITHIN_MS, alias="within")
+    """How long after the message it still counts."""
     value: PathToOne | None = None
+    """Where the event says what it is worth."""
 
 
 class Push(Model):
     """A push message; texts are Liquid templates, by themselves or by locale."""
 
     title: LocalisedText
+    """Liquid, by itself or by locale: `{{ start.properties.name }}`."""
     body: LocalisedText
+    """Liquid, by itself or by locale."""
     image: Url | None = None
+    """The address of a picture."""
 
 
 class Message(Model):
@@ -112,25 +127,34 @@ class Message(Model):
     row = "message"
 
     link: Url | None = None
+    """What opens on a tap."""
     push: Push
+    """The push message."""
 
 
 class Step(Model):
     """One message of a series: `after` the start, the text of that name in `messages`."""
 
     after_ms: WaitMs = Field(alias="after")
+    """How long after the start."""
     message: Id
+    """The name of its message in `messages`."""
 
 
 class Bundle(Model):
     """Candidates of a user within `window` become one message, `max` of them at most."""
 
     window_ms: WaitMs = Field(alias="window")
+    """How long to collect, from the first one."""
     max_count: Annotated[StrictInt, Field(ge=2, le=BUNDLE_MAX)] = Field(default=10, alias="max")
+    """So many at most; the message goes at once then."""
 
 
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
+
+
+_SomeUnless = Annotated[tuple[Unless, ...], Field(min_length=1, max_length=UNLESS_MAX)]
 
 
 def _as_cooldown(value: Any) -> Any:
@@ -138,35 +162,69 @@ def _as_cooldown(value: Any) -> Any:
 
 
 class TriggerDefinition(Model):
-    """One trigger. Absent durations are None: the policy's, or none at all."""
+    """One trigger: what to wait for, whom to tell, what to say."""
 
     row = "trigger"
 
     id: Id
+    """The trigger's own name, unique in the workspace; cooldowns and reports go by it."""
     name: Name | None = None
+    """What people call it."""
     owner: Name | None = None
+    """Whom to ask about it."""
     state: Literal["draft", "shadow", "live", "paused"] = "draft"
+    """draft: not evaluated; shadow: decides and records, sends nothing; live; paused."""
     class_: Literal["transactional", "marketing"] = Field(default="marketing", alias="class")
+    """transactional: no spacing, no caps and no policy cooldown."""
     category: Category | None = None
+    """The consent category it belongs to."""
     priority: Annotated[StrictInt, Field(ge=0, le=100)] = 50
+    """0 to 100: of several candidates at one moment the higher is admitted first."""
     lane: Literal["critical", "high", "normal", "low"] = "normal"
-    when: Annotated[SerializeAsAny[When], BeforeValidator(_select_pattern)]
+    """Its place in the queue of what is sent; critical goes before everything else."""
+    when: Annotated[
+        SerializeAsAny[When],
+        BeforeValidator(_select_pattern, json_schema_input_type=_ANY_PATTERN),
+    ]
+    """What has to happen: exactly one pattern."""
     unless: Annotated[
-        tuple[Unless, ...], BeforeValidator(_as_list), Field(min_length=1, max_length=UNLESS_MAX)
+        tuple[Unless, ...],
+        BeforeValidator(_as_list, json_schema_input_type=Unless | _SomeUnless),
+        Field(min_length=1, max_length=UNLESS_MAX),
     ] = ()
+    """Events that must not happen within `wait`: the pattern becomes an absence."""
     wait_ms: WaitMs | None = Field(default=None, alias="wait")
+    """How long to wait for `unless`, from the event that completed the pattern."""
     series: Annotated[tuple[Step, ...], Field(min_length=1, max_length=SERIES_MAX)] = ()
+    """Several messages of one match, each so long after it."""
     per: Per = "user"
+    """What has an instance of its own: user, event, or the value at a path."""
     on_repeat: Literal["restart", "keep"] | None = None
+    """A new start while one is pending: restart (the wait begins anew) or keep."""
     restart_at_most_ms: WaitMs | None = Field(default=None, alias="restart_at_most")
+    """A chain of restarts fires at the latest then."""
     bundle: Bundle | None = None
-    cooldown: Annotated[Cooldown, BeforeValidator(_as_cooldown)] | None = None
+    """Several instances of one user become one message; its texts get `items`."""
+    cooldown: (
+        Annotated[
+            Cooldown,
+            BeforeValidator(_as_cooldown, json_schema_input_type=DurationMs | Cooldown),
+        ]
+        | None
+    ) = None
+    """The least time since the last message of this trigger."""
     expires_ms: WindowMs | None = Field(default=None, alias="expires")
+    """How late it may still be sent; else half of `wait`, at least 10 minutes."""
     policy: Id = DEFAULT_POLICY
+    """The policy it follows, by its name in policy.yaml."""
     goal: Goal | None = None
+    """What the message is for."""
     message: Message | None = None
+    """What is said."""
     messages: Annotated[dict[Id, Message], Field(default_factory=dict, max_length=MESSAGES_MAX)]
-    tests: Annotated[tuple[dict[str, Any], ...], Field(max_length=TESTS_MAX)] = ()
+    """The messages of a `series`, by name."""
+    tests: Tests = ()
+    """Events in, outcomes out; `tripline test` runs them in virtual time."""
 
     @classmethod
     def prepare(cls, document: dict[str, Any]) -> dict[str, Any]:
@@ -207,6 +265,7 @@ class TriggerDefinition(Model):
         if self.per in ("user", "event") and self.cooldown and self.cooldown.per_ms is not None:
             message = "`cooldown.per` needs a path in `per`, such as properties.product_id"
             yield Problem(("cooldown", "per"), message, at_key=True)
+        yield from pairing_problems(self.id, self.tests)
 
     def _idle_problems(self) -> Iterable[Problem]:
         if self.unless:
@@ -262,16 +321,22 @@ class CapLimit(Model):
     """At most `max_count` messages in any rolling window of `per_ms`; channel None: all of them."""
 
     max_count: Annotated[StrictInt, Field(ge=1, le=CAP_COUNT_MAX)] = Field(alias="max")
+    """So many messages at most."""
     per_ms: WindowMs = Field(alias="per")
+    """In any window of this length."""
     channel: Channel | None = None
+    """Only messages of this channel."""
 
 
 class TextLimits(Model):
     """Lengths in graphemes over which a text is warned about."""
 
     title_max: Annotated[StrictInt, Field(ge=1, le=1000)] = 40
+    """Graphemes of a title."""
     body_max: Annotated[StrictInt, Field(ge=1, le=4000)] = 110
+    """Graphemes of a body."""
     over: Literal["warn"] = "warn"
+    """What a longer text leads to."""
 
 
 def _caps_differ(caps: tuple[CapLimit, ...]) -> tuple[CapLimit, ...]:
@@ -282,22 +347,24 @@ def _caps_differ(caps: tuple[CapLimit, ...]) -> tuple[CapLimit, ...]:
 
 
 class Policy(Model):
-    """What holds for all triggers that name it: how often a user may be spoken to.
-
-    `spacing_ms`: since any marketing message; `cooldown_ms`: for triggers without their own;
-    `zone`: when the user's is unknown; `grace_ms` None: min(60 s, wait / 10).
-    """
+    """What holds for all triggers that name it: how often a user may be spoken to."""
 
     row = "policy"
 
     spacing_ms: DurationMs = Field(default=0, alias="spacing")
+    """The least time since any marketing message."""
     cooldown_ms: DurationMs = Field(default=0, alias="cooldown")
+    """The cooldown of marketing triggers without their own."""
     caps: Annotated[
         tuple[CapLimit, ...], Field(max_length=CAPS_MAX), AfterValidator(_caps_differ)
     ] = ()
+    """How many messages in a rolling window."""
     zone: Zone = "UTC"
+    """The time zone of users whose own is unknown."""
     grace_ms: DurationMs | None = Field(default=None, alias="grace")
+    """A cancel so long after a deadline still counts; else a tenth of the wait, at most 1m."""
     text: TextLimits = TextLimits()
+    """Lengths of texts over which `validate` warns."""
 
     def to_document(self) -> dict[str, Any]:
         """The complete JSON form; validating it gives an equal policy."""

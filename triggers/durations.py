@@ -8,6 +8,10 @@ DURATION_MAX_MS = 3650 * 86_400_000
 _UNITS_MS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 #: Each unit at most once, the longest first.
 _DURATION = re.compile("".join(rf"(?:([0-9]{{1,15}}){unit}(?![a-z]))?" for unit in _UNITS_MS))
+#: The same for JSON Schema, which has no way to say "not empty" but a look-ahead.
+DURATION_PATTERN = (
+    "^(?=[0-9])" + "".join(rf"([0-9]{{1,15}}{unit}(?![a-z]))?" for unit in _UNITS_MS) + "$"
+)
 _EXAMPLE = "write it with units, the longest first: 90s, 10m, 2h, 1h30m, 7d"
 
 

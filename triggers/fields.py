@@ -11,9 +11,10 @@ from pydantic import (
     PlainValidator,
     StrictStr,
     ValidationInfo,
+    WithJsonSchema,
 )
 
-from triggers.durations import format_duration, parse_duration
+from triggers.durations import DURATION_PATTERN, format_duration, parse_duration
 from triggers.filters import BOTH, START, parse_where
 from triggers.model import refusal, unknown
 from triggers.paths import check_path
@@ -24,7 +25,8 @@ TEXT_BYTES_MAX = 4096
 LOCALES_MAX = 50
 EVENTS_MAX = 100
 
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+ID_PATTERN = "[a-z0-9][a-z0-9-]{0,63}"
+_ID = re.compile(ID_PATTERN)
 _CATEGORY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
@@ -46,7 +48,19 @@ def _at_least(minimum_ms: int) -> AfterValidator:
 
 
 #: Milliseconds; a duration text in the document.
-DurationMs = Annotated[int, BeforeValidator(_duration), PlainSerializer(format_duration)]
+DurationMs = Annotated[
+    int,
+    BeforeValidator(_duration),
+    PlainSerializer(format_duration),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": DURATION_PATTERN,
+            "patternErrorMessage": "a duration has units, the longest first: 90s, 2h, 1h30m, 7d",
+            "examples": ["30m", "2h", "1h30m", "7d"],
+        }
+    ),
+]
 
 
 def check_id(value: str) -> str:
@@ -93,12 +107,47 @@ def _check_channel(value: str) -> str:
     return value
 
 
-Id = Annotated[StrictStr, AfterValidator(check_id)]
-Category = Annotated[StrictStr, AfterValidator(_check_category)]
-Per = Annotated[StrictStr, AfterValidator(_check_per)]
-PathToOne = Annotated[StrictStr, AfterValidator(_check_path_to_one)]
-Zone = Annotated[StrictStr, AfterValidator(_check_zone)]
-Channel = Annotated[StrictStr, AfterValidator(_check_channel)]
+def _text_schema(pattern: str, *examples: str, message: str = "") -> WithJsonSchema:
+    schema: dict[str, Any] = {"type": "string", "examples": list(examples)}
+    if pattern:
+        schema["pattern"] = f"^{pattern}$"
+    if message:
+        schema["patternErrorMessage"] = message
+    return WithJsonSchema(schema)
+
+
+_PATH = r"(properties|context|traits)\.[^*.]+(\.[^*.]+)*|event|type"
+
+Id = Annotated[
+    StrictStr,
+    AfterValidator(check_id),
+    _text_schema(
+        ID_PATTERN, "abandoned-cart", message="an id is lower-case letters, digits and '-'"
+    ),
+]
+Category = Annotated[
+    StrictStr, AfterValidator(_check_category), _text_schema(_CATEGORY.pattern, "reminders")
+]
+Per = Annotated[
+    StrictStr,
+    AfterValidator(_check_per),
+    _text_schema(
+        f"(user|{_PATH})",
+        "user",
+        "event",
+        "properties.product_id",
+        message="`per` is user, event, or a path such as properties.product_id",
+    ),
+]
+PathToOne = Annotated[
+    StrictStr,
+    AfterValidator(_check_path_to_one),
+    _text_schema(f"({_PATH})", "properties.revenue", message="a path, such as properties.revenue"),
+]
+Zone = Annotated[
+    StrictStr, AfterValidator(_check_zone), _text_schema(_ZONE.pattern, "Asia/Almaty", "UTC")
+]
+Channel = Annotated[StrictStr, AfterValidator(_check_channel), WithJsonSchema({"enum": ["push"]})]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
 Url = Annotated[StrictStr, Field(min_length=1, max_length=2048)]
 
@@ -118,6 +167,7 @@ def _one_as_text(names: tuple[str, ...]) -> str | list[str]:
     return names[0] if len(names) == 1 else list(names)
 
 
+_EVENT_NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 256}
 EventName = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 #: One event name or a list of them in the document.
 EventNames = Annotated[
@@ -126,6 +176,21 @@ EventNames = Annotated[
     Field(min_length=1, max_length=EVENTS_MAX),
     AfterValidator(_each_once),
     PlainSerializer(_one_as_text),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _EVENT_NAME_SCHEMA,
+                {
+                    "type": "array",
+                    "items": _EVENT_NAME_SCHEMA,
+                    "minItems": 1,
+                    "maxItems": EVENTS_MAX,
+                    "uniqueItems": True,
+                },
+            ],
+            "examples": ["Product Added", ["Product Removed", "Cart Emptied"], "Page: Home"],
+        }
+    ),
 ]
 
 
@@ -139,12 +204,15 @@ def _where(*references: str) -> PlainValidator:
     return PlainValidator(check)
 
 
+#: `triggers.schema` puts the shape of a filter in its place: it refers to itself.
+_WHERE_SCHEMA = WithJsonSchema({"x-shape": "Where"})
+
 #: A filter over one event; compile it with `conditions.compile_filter`.
-Where = Annotated[dict[str, Any], _where()]
+Where = Annotated[dict[str, Any], _where(), _WHERE_SCHEMA]
 #: A filter of a later step: it may refer to the first event as `$start.<path>`.
-WhereOfStart = Annotated[dict[str, Any], _where(START)]
+WhereOfStart = Annotated[dict[str, Any], _where(START), _WHERE_SCHEMA]
 #: A filter about a whole instance: it may refer to `$start.<path>` and `$event.<path>`.
-WhereOfInstance = Annotated[dict[str, Any], _where(*BOTH)]
+WhereOfInstance = Annotated[dict[str, Any], _where(*BOTH), _WHERE_SCHEMA]
 
 
 def _template_problems(location: Location, text: str) -> list[Problem]:
@@ -180,7 +248,28 @@ def _localised(value: Any) -> str | dict[str, str]:
 
 
 #: A text, or texts by locale; Liquid templates.
-LocalisedText = Annotated[str | dict[str, str], PlainValidator(_localised)]
+LocalisedText = Annotated[
+    str | dict[str, str],
+    PlainValidator(_localised),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {
+                    "type": "object",
+                    "propertyNames": {"pattern": f"^{_LOCALE.pattern}$"},
+                    "additionalProperties": {"type": "string", "minLength": 1},
+                    "minProperties": 1,
+                    "maxProperties": LOCALES_MAX,
+                },
+            ],
+            "examples": [
+                "{{ start.properties.name }} is waiting",
+                {"en": "Still thinking?", "ru": "Ещё думаете?"},
+            ],
+        }
+    ),
+]
 
 WaitMs = Annotated[DurationMs, _at_least(1000)]
 WindowMs = Annotated[DurationMs, _at_least(1000)]

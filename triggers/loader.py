@@ -9,6 +9,7 @@ folder is read (validate, apply, backtest).
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from triggers.catalog import CATALOG_BYTES_MAX, Catalog, parse_catalog
 from triggers.catalog_checks import catalog_hints, catalog_problems
@@ -16,10 +17,12 @@ from triggers.definition import TriggerDefinition
 from triggers.model import unknown
 from triggers.problems import Problem, suggestion
 from triggers.source import FILE_BYTES_MAX, Source, SourceError, read_source
+from triggers.testcases import partner_problems
 from triggers.workspace import (
     TRIGGERS_MAX,
     DefinitionError,
     DefinitionErrors,
+    Place,
     Workspace,
     parse_policies,
     parse_trigger,
@@ -30,6 +33,12 @@ from triggers.workspace import (
 _TRIGGER_FILE = re.compile(r"triggers/[^/]+\.(yaml|json)")
 _POLICY_FILES = ("policy.yaml", "policy.json")
 CATALOG_FILE = "catalog.yaml"
+
+
+class Reader(Protocol):
+    """`read_source`, or one that remembers texts: reading them is most of what loading takes."""
+
+    def __call__(self, text: str, /, *, is_json: bool, bytes_max: int) -> list[Source]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +53,15 @@ class _Placed:
 class _Loader:
     """Collects errors while the files of one workspace are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, zones: Collection[str] | None = None, reader: Reader = read_source) -> None:
+        self.zones = zones
+        self.reader = reader
         self.errors: list[DefinitionError] = []
         self.placed: list[_Placed] = []
 
     def read(self, file: str, text: str, bytes_max: int = FILE_BYTES_MAX) -> list[Source]:
         try:
-            sources = read_source(text, is_json=file.endswith(".json"), bytes_max=bytes_max)
+            sources = self.reader(text, is_json=file.endswith(".json"), bytes_max=bytes_max)
         except SourceError as error:
             self.errors.append(DefinitionError(file, *error.position, error.message))
             return []
@@ -68,7 +79,7 @@ class _Loader:
 
     def triggers(self, file: str, text: str) -> None:
         for source in self.read(file, text):
-            trigger, problems = parse_trigger(source.data)
+            trigger, problems = parse_trigger(source.data, self.zones)
             self.refuse(file, source, problems)
             if trigger is not None:
                 self.placed.append(_Placed(file, source, trigger))
@@ -102,13 +113,18 @@ class _Loader:
         return f"{placed.file}:{line}"
 
 
-def load_workspace(files: Mapping[str, str], *, zones: Collection[str] | None = None) -> Workspace:
+def load_workspace(
+    files: Mapping[str, str],
+    *,
+    zones: Collection[str] | None = None,
+    reader: Reader = read_source,
+) -> Workspace:
     """Load and check all files of a workspace; keys are names relative to its folder.
 
     `zones`: the known time zones; without them only the shape of a name is checked. Raises
     DefinitionErrors with every error of every file, and nothing else whatever the texts hold.
     """
-    loader = _Loader()
+    loader = _Loader(zones, reader)
     policy_source: tuple[str, Source] | None = None
     catalog: Catalog | None = None
     for file in sorted(files):
@@ -133,6 +149,8 @@ def load_workspace(files: Mapping[str, str], *, zones: Collection[str] | None = 
         if policies_known:
             problems = policy_problems(placed.trigger, policies)
             loader.refuse(placed.file, placed.source, problems)
+    for placed in triggers.values():
+        loader.refuse(placed.file, placed.source, partner_problems(placed.trigger.tests, triggers))
     if len(triggers) > TRIGGERS_MAX:
         loader.errors.append(DefinitionError("triggers", 1, 1, too_many(len(triggers))))
     hints: list[DefinitionError] = []
@@ -140,8 +158,12 @@ def load_workspace(files: Mapping[str, str], *, zones: Collection[str] | None = 
         hints = loader.check_names(catalog)
     if loader.errors:
         raise DefinitionErrors(loader.errors)
-    loaded = {id_: placed.trigger for id_, placed in triggers.items()}
-    return Workspace(loaded, policies, tuple(hints))
+    return Workspace(
+        {id_: placed.trigger for id_, placed in triggers.items()},
+        policies,
+        tuple(hints),
+        {id_: Place(placed.file, placed.source) for id_, placed in triggers.items()},
+    )
 
 
 def load_catalog(file: str, text: str) -> Catalog:

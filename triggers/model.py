@@ -51,6 +51,8 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
     ),
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
     "policy": frozenset({"global_control", "quiet", "settle", "worth"}),
+    "test": frozenset({"consent"}),
+    "test_event": frozenset({"item", "outcome", "signal"}),
     "channel": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
 }
 
@@ -61,7 +63,7 @@ _AT_VALUE = "at_value"
 class Model(BaseModel):
     """A part of a definition. Subclasses add fields, `prepare` and `cross_problems`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     #: The row of `UNAVAILABLE` for its fields.
     row: ClassVar[str] = ""

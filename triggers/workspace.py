@@ -6,7 +6,7 @@ through `loader.load_workspace`. Both give a `Workspace` or raise `DefinitionErr
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -14,21 +14,31 @@ from triggers.definition import DEFAULT_POLICY, Policy, TriggerDefinition
 from triggers.fields import check_id
 from triggers.model import problems_of
 from triggers.problems import Problem, suggestion
+from triggers.source import Source
 
 TRIGGERS_MAX = 10_000
 POLICIES_MAX = 1000
+
+
+class Place(NamedTuple):
+    """Where a trigger was written: its file, and the document in it."""
+
+    file: str
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """Definitions that fit each other: triggers by id, policies by name, `default` among them.
 
-    `hints`: what looks like a slip though it may be right (`catalog_checks`).
+    `hints`: what looks like a slip though it may be right (`catalog_checks`). `places` of the
+    triggers, where they come from files.
     """
 
     triggers: dict[str, TriggerDefinition]
     policies: dict[str, Policy]
     hints: "tuple[DefinitionError, ...]" = field(default=(), compare=False)
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,7 +83,7 @@ def load_documents(
     loaded: dict[str, TriggerDefinition] = {}
     for number, document in enumerate(triggers, start=1):
         name = _name_of(document, number)
-        trigger, problems = parse_trigger(document)
+        trigger, problems = parse_trigger(document, zones)
         if trigger is not None:
             if trigger.id in loaded:
                 problems.append(Problem(("id",), f"the id '{trigger.id}' is taken"))
@@ -87,10 +97,12 @@ def load_documents(
     return Workspace(loaded, loaded_policies)
 
 
-def parse_trigger(document: Any) -> tuple[TriggerDefinition | None, list[Problem]]:
+def parse_trigger(
+    document: Any, zones: Collection[str] | None = None
+) -> tuple[TriggerDefinition | None, list[Problem]]:
     """A trigger, or what is wrong with its document."""
     try:
-        return TriggerDefinition.model_validate(document), []
+        return TriggerDefinition.model_validate(document, context={"zones": zones}), []
     except ValidationError as error:
         return None, problems_of(error)
 

@@ -21,6 +21,7 @@ class Verb(NamedTuple):
 
 VERBS = (
     Verb("validate", "engine.cli.validate", "validate", "Check a workspace folder, offline."),
+    Verb("test", "engine.cli.test", "run_tests", "Run the tests that stand in triggers."),
     Verb("apply", "engine.cli.apply", "apply", "Register a workspace folder and activate it."),
     Verb("get", "engine.cli.get", "get", "Show registered triggers."),
     Verb("pause", "engine.cli.pause", "pause", "Stop a trigger from sending."),

@@ -51,19 +51,23 @@ def read_folder(folder: Path) -> dict[str, str]:
     """
     if not folder.is_dir():
         raise NotAWorkspaceError(f"{folder} is not a folder")
-    paths = [*folder.iterdir()]
-    if (folder / "triggers").is_dir():
-        paths += (folder / "triggers").iterdir()
     files = {
         path.relative_to(folder).as_posix(): path.read_bytes().decode("utf-8", "surrogateescape")
-        for path in paths
-        if _may_define(path)
+        for path in definition_paths(folder)
     }
     if not files:
         raise NotAWorkspaceError(
             f"{folder} holds no definitions: a workspace has triggers/*.yaml and policy.yaml"
         )
     return files
+
+
+def definition_paths(folder: Path) -> list[Path]:
+    """All files that may be definitions. Raises OSError."""
+    paths = [*folder.iterdir()]
+    if (folder / "triggers").is_dir():
+        paths += (folder / "triggers").iterdir()
+    return [path for path in paths if _may_define(path)]
 
 
 def _may_define(path: Path) -> bool:

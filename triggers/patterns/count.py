@@ -46,11 +46,17 @@ class CountWhen(When):
     """`{event, where, count, within, distinct, same}`: a count in a rolling window."""
 
     events: EventNames = Field(alias="event")
+    """The event that is counted, or a list of them."""
     where: Where | None = None
+    """Only if this holds."""
     count: Annotated[StrictInt, Field(ge=2, le=COUNT_MAX)]
+    """So many of them complete the pattern, and the count begins anew."""
     within_ms: WindowMs = Field(alias="within")
+    """In any window of this length."""
     distinct: PathToOne | None = None
+    """Count the different values at this path instead of events."""
     same: PathToOne | None = None
+    """Count for each value at this path by itself."""
 
     def cross_problems(self) -> Iterable[Problem]:
         if self.distinct is not None and self.distinct == self.same:

@@ -29,8 +29,11 @@ class EventWhen(When):
     """`{event, where, nth}`: one event. Immediate alone, an absence with `unless` and `wait`."""
 
     events: EventNames = Field(alias="event")
+    """The event that matches, or a list of them; `Page: Home` is a page."""
     where: Where | None = None
+    """Only if this holds."""
     nth: Annotated[StrictInt, Field(ge=1, le=NTH_MAX)] | None = None
+    """Only the n-th ever of the user."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class IdleWhen(When):
     """`{idle: 7d}`: no activity for so long; once per silence."""
 
     idle_ms: IdleMs = Field(alias="idle")
+    """No activity for so long; once per silence."""
 
 
 @dataclass(frozen=True, kw_only=True)

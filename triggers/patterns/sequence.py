@@ -50,14 +50,18 @@ class Step(Model):
     row = "step"
 
     events: EventNames = Field(alias="event")
+    """The event of this step, or a list of them."""
     where: WhereOfStart | None = None
+    """Only if this holds; from the second step on a value may be `$start.<path>`."""
 
 
 class SequenceWhen(When):
     """`{sequence: [step, step, ...], within}`."""
 
     sequence: Annotated[tuple[Step, ...], Field(min_length=2, max_length=STEPS_MAX)]
+    """The steps, in order of the phone's time; other events between do not matter."""
     within_ms: WindowMs = Field(alias="within")
+    """The last step happens less than this after the first."""
 
     @property
     def start_paths(self) -> tuple[str, ...]:

@@ -48,7 +48,22 @@ FULL: dict[str, Any] = {
             "image": "https://shop.example/cart.png",
         },
     },
-    "tests": [{"name": "an order cancels", "events": [{"at": "0m", "event": "Product Added"}]}],
+    "tests": [
+        {
+            "name": "an order cancels",
+            "now": "2026-03-01T10:00:00Z",
+            "zone": "Asia/Almaty",
+            "devices": ["android", "ios"],
+            "events": [
+                {"at": "0s", "event": "Product Added", "properties": {"price": 30, "x": None}},
+                {"at": "1h", "type": "identify", "traits": {"city": "Almaty"}},
+                {"at": "1h30m", "event": "Order Completed", "occurred_at": "1h20m", "user": "user"},
+            ],
+            "expect": [{"at": "1h30m", "outcome": "CANCELLED"}],
+            "until": "1d",
+        },
+        {"name": "a cheap thing starts nothing", "events": [], "expect": []},
+    ],
 }
 IMMEDIATE: dict[str, Any] = {"id": "welcome", "when": {"event": "Signed Up"}}
 ABSENCE: dict[str, Any] = {

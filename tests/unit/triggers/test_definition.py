@@ -196,7 +196,7 @@ def test_fields_that_do_not_fit_each_other_are_refused_at_the_field(
             ("message", "push", "title"),
             "1 to 4096 bytes",
         ),
-        ({"tests": [1]}, ("tests", 0), "should be a valid dictionary"),
+        ({"tests": [1]}, ("tests", 0), "must be a mapping of fields"),
         ({"witout": 1}, ("witout",), "unknown field 'witout'"),
         ({"untl": 1, "wait": "2h"}, ("untl",), "unknown field 'untl'"),
     ],

@@ -1,0 +1,211 @@
+"""Virtual time: the events of one test through `triggers.decide`, and what came of them.
+
+Time goes on after the last event until nothing is pending, or up to `until`. What repeats for ever
+(a yearly date, a schedule) is stopped `AFTER_MAX_MS` behind the last thing the test names.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from engine.delivery.render import Renderer
+from engine.testing.cases import Case
+from schemas.decisions import Decision
+from schemas.deliveries import Delivery
+from schemas.events import Event
+from schemas.reasons import Outcome, Unevaluated
+from triggers.decide import apply_event, fire_before, next_due, per_value
+from triggers.definition import TriggerDefinition
+from triggers.effects import Admitted, Effects
+from triggers.program import NO_HITS, Hits
+from triggers.state import DAY_MS, Device, Instance, UserState
+from triggers.testcases import TEST_USER, GivenEvent
+from triggers.texts import RenderError
+
+AFTER_MAX_MS = 366 * DAY_MS
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: How names of triggers tell pages and screens from other events.
+_VIEWS = {"Page: ": "page", "Screen: ": "screen"}
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """One outcome. `title` and `body` of an admitted message, `error` when they fail to render."""
+
+    at_ms: int
+    trigger: str
+    user: str
+    outcome: str
+    reason: str | None
+    per: str | None
+    title: str | None = None
+    body: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An event that was applied: the roles it had, the instances that outlived it."""
+
+    given: GivenEvent
+    event: Event
+    hits: Hits
+    unevaluated: tuple[tuple[str, Unevaluated], ...]
+    pending: tuple[Instance, ...]
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Plays one case. `started`: the trigger's pattern has begun to match, or waits for silence."""
+
+    case: Case
+    got: list[Got] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    started: bool = False
+    _states: dict[str, UserState] = field(default_factory=dict)
+    _events: dict[str, Event] = field(default_factory=dict)
+
+    def play(self) -> None:
+        """Apply the events and everything that falls due between and after them."""
+        test = self.case.test
+        for number, given in enumerate(test.events, start=1):
+            event = self._event(given, number)
+            a = test.now_ms + given.at_ms
+            self._advance(a)
+            self._apply(given, event, a)
+        offsets_ms = [given.at_ms for given in test.events]
+        offsets_ms += [expected.at_ms for expected in test.expect]
+        last_ms = max(offsets_ms, default=0)
+        end_ms = last_ms + AFTER_MAX_MS if test.until_ms is None else test.until_ms
+        self._advance(test.now_ms + end_ms + 1)
+
+    def _event(self, given: GivenEvent, number: int) -> Event:
+        test = self.case.test
+        properties = dict(given.properties)
+        kind = str(given.type or "track")
+        name = given.event
+        for prefix, view in _VIEWS.items():
+            if name is not None and name.startswith(prefix):
+                kind, properties["name"], name = view, name.removeprefix(prefix), None
+        occurred_ms = given.at_ms if given.occurred_at_ms is None else given.occurred_at_ms
+        user = given.user
+        if user is None and given.anonymous is None:
+            user = TEST_USER
+        return Event(
+            type=kind,  # type: ignore[arg-type]
+            message_id=given.id or f"event-{number}",
+            event=name,
+            user_id=user,
+            anonymous_id=given.anonymous,
+            previous_id=given.previous,
+            timestamp=_EPOCH + timedelta(milliseconds=test.now_ms + occurred_ms),
+            properties=properties,
+            context={"timezone": test.zone, **given.context},
+            traits=given.traits or None,
+        )
+
+    def _apply(self, given: GivenEvent, event: Event, a: int) -> None:
+        program = self.case.program
+        self._events.setdefault(event.message_id, event)
+        state = self._state(event.profile)
+        hits = program.hits(event) or NO_HITS
+        effects = Effects()
+        apply_event(program, event.profile, state, event, a, hits, effects)
+        own = self.case.trigger.id
+        self.started |= any(role.trigger.id == own for role in hits.starts)
+        unevaluated = tuple(effects.unevaluated)
+        self.steps.append(Step(given, event, hits, unevaluated, tuple(state.instances)))
+        self._collect(state, effects)
+
+    def _state(self, user: str) -> UserState:
+        """A user is met with the devices and traits the test gives them."""
+        state = self._states.get(user)
+        if state is not None:
+            return state
+        test = self.case.test
+        state = self._states[user] = UserState()
+        state.devices = [
+            Device(f"{platform}-{number}", platform, test.now_ms)
+            for number, platform in enumerate(test.devices, start=1)
+        ]
+        if test.traits:
+            said = Event(type="identify", message_id="given", user_id=user, traits=test.traits)
+            # Known before the test begins: no trigger is asked about it, and it is no activity.
+            apply_event(self.case.program, user, state, said, test.now_ms, NO_HITS, Effects())
+            state.seen = 0
+            state.due = next_due(self.case.program, state)
+        return state
+
+    def _advance(self, limit_ms: int) -> None:
+        """Fire what is due before `limit_ms`, everybody's in order of (time, user)."""
+        while True:
+            due, user = min(
+                ((state.due, user) for user, state in self._states.items() if state.due),
+                default=(limit_ms, ""),
+            )
+            if due >= limit_ms:
+                return
+            state, effects = self._states[user], Effects()
+            fire_before(self.case.program, user, state, due + 1, effects)
+            self._collect(state, effects)
+
+    def _collect(self, state: UserState, effects: Effects) -> None:
+        deliveries = {admitted.delivery_id: admitted for admitted in effects.deliveries}
+        for decision in effects.decisions:
+            # What was bundled names the delivery of the one that was admitted.
+            said = decision.outcome is Outcome.ADMITTED
+            admitted = deliveries.get(decision.delivery_id or "") if said else None
+            self.got.append(self._outcome(decision, admitted))
+        if deliveries:
+            # Every send is accepted at once, as in a backtest.
+            state.pending.clear()
+        pattern = self.case.program.triggers[self.case.trigger.id].pattern
+        self.started |= any(got.trigger == self.case.trigger.id for got in self.got)
+        self.started |= pattern.due(state) > 0
+
+    def _outcome(self, decision: Decision, admitted: Admitted | None) -> Got:
+        title = body = error = None
+        if admitted is not None and self.case.definitions[decision.trigger].all_messages:
+            try:
+                said = Renderer(self._definition).render(_delivery(admitted))
+                title, body = said.title, said.body
+            except RenderError as problem:
+                error = str(problem)
+        return Got(
+            decision.at_ms - self.case.test.now_ms,
+            decision.trigger,
+            decision.user,
+            decision.outcome.value,
+            decision.reason.value if decision.reason else None,
+            self._per(decision),
+            title,
+            body,
+            error,
+        )
+
+    def _per(self, decision: Decision) -> str | None:
+        event = self._events.get(decision.start or "")
+        trigger = self.case.program.triggers[decision.trigger]
+        return None if event is None or trigger.per is None else per_value(trigger, event)
+
+    def _definition(self, trigger: str, revision: int) -> TriggerDefinition | None:
+        return self.case.definitions.get(trigger)
+
+
+def _delivery(admitted: Admitted) -> Delivery:
+    return Delivery(
+        delivery_id=admitted.delivery_id,
+        user=admitted.user,
+        trigger=admitted.trigger.id,
+        revision=admitted.trigger.revision,
+        activation=admitted.activation,
+        shard=0,
+        registry=1,
+        decided_at_ms=admitted.decided_at_ms,
+        expires_at_ms=admitted.expires_at_ms,
+        appended_at_ms=admitted.caused_at_ms,
+        marketing=admitted.trigger.marketing,
+        devices=[],
+        fields={"start": admitted.start_fields, "event": admitted.event_fields},
+        items=[{"start": start, "event": event} for start, event in admitted.items],
+        text=admitted.text,
+    )

@@ -1,0 +1,224 @@
+"""What a test of a trigger means: virtual time, exact outcomes, the core that decides live."""
+
+import pytest
+
+from engine.testing.run import run_case
+from tests.unit.testing.playing import CART, cases, diff, verdict
+
+ADDED = "{at: 0m, event: Added, properties: {price: 50, id: p1, name: Boots}}"
+SAYS = (
+    CART + 'message: {push: {title: {en: Hi, ru: Привет}, body: "{{ start.properties.name }}"}}\n'
+)
+AT_ONCE = "id: cart\nwhen: {event: Added}\n"
+
+
+def test_an_absence_fires_exactly_after_its_wait_without_grace() -> None:
+    assert verdict(ADDED, "{at: 2h, outcome: ADMITTED}").passed
+
+
+def test_a_cancel_at_the_very_deadline_still_cancels() -> None:
+    events = f"{ADDED}, {{at: 2h, event: Ordered}}"
+    assert verdict(events, "{at: 2h, outcome: CANCELLED}").passed
+
+
+def test_an_outcome_nobody_expected_fails() -> None:
+    events = f"{ADDED}, {{at: 3h, event: Added, properties: {{price: 50}}}}"
+    found = verdict(events, "{at: 2h, outcome: ADMITTED}")
+    assert not found.passed
+    assert diff(found) == ["2h ADMITTED", "+ 5h ADMITTED"]
+
+
+def test_a_missing_outcome_and_a_wrong_time_fail_as_a_diff() -> None:
+    found = verdict(ADDED, "{at: 1h, outcome: ADMITTED}")
+    assert not found.passed
+    assert diff(found) == ["- 1h ADMITTED", "+ 2h ADMITTED"]
+
+
+def test_an_empty_expectation_fails_when_nothing_was_ever_started() -> None:
+    cheap = "{at: 0m, event: Added, properties: {price: 18}}"
+    found = verdict(cheap, "")
+    assert not found.passed
+    assert found.problem is not None
+    assert "nothing ever started cart" in found.problem
+    assert found.why == ("0s Added: when: properties.price is 18, not gte 20",)
+
+
+def test_an_empty_expectation_holds_when_the_trigger_waits_until_the_end() -> None:
+    assert verdict(ADDED, "", "until: 1h59m59s").passed
+    assert diff(verdict(ADDED, "", "until: 2h")) == ["+ 2h ADMITTED"]
+
+
+def test_an_idle_trigger_is_started_by_any_activity_and_exact_to_the_millisecond() -> None:
+    idle = "id: cart\nwhen: {idle: 7d}\n"
+    seen = "{at: 90m, event: Looked}"
+    assert verdict(seen, "{at: 7d1h30m, outcome: ADMITTED}", trigger=idle).passed
+    assert verdict(seen, "", "until: 7d", trigger=idle).passed
+    assert not verdict("", "", trigger=idle).passed
+
+
+def test_what_is_known_of_a_user_before_the_test_is_no_activity() -> None:
+    idle = "id: cart\nwhen: {idle: 7d}\n"
+    fields = "traits: {city: Almaty}"
+    late = "{at: 10d, event: Looked}"
+    assert verdict(late, "{at: 17d, outcome: ADMITTED}", fields, trigger=idle).passed
+
+
+def test_draft_and_paused_triggers_are_tested_as_if_they_were_live() -> None:
+    for state in ("draft", "shadow", "paused"):
+        trigger = CART + f"state: {state}\n"
+        assert verdict(ADDED, "{at: 2h, outcome: ADMITTED}", trigger=trigger).passed
+
+
+def test_a_user_without_devices_is_not_reached() -> None:
+    expected = "{at: 2h, outcome: SUPPRESSED, reason: NO_DEVICE}"
+    assert verdict(ADDED, expected, "devices: []").passed
+
+
+def test_a_reason_that_is_left_out_may_be_any_and_a_wrong_one_fails() -> None:
+    assert verdict(ADDED, "{at: 2h, outcome: SUPPRESSED}", "devices: []").passed
+    found = verdict(ADDED, "{at: 2h, outcome: SUPPRESSED, reason: COOLDOWN}", "devices: []")
+    assert diff(found) == ["- 2h SUPPRESSED COOLDOWN", "+ 2h SUPPRESSED NO_DEVICE"]
+
+
+def test_texts_are_rendered_in_the_language_of_the_user() -> None:
+    russian = ADDED.replace("properties", "context: {locale: ru-KZ}, properties")
+    expected = "{at: 2h, outcome: ADMITTED, title: Привет, body: Boots}"
+    assert verdict(russian, expected, trigger=SAYS).passed
+    found = verdict(ADDED, "{at: 2h, outcome: ADMITTED, body: Shoes}", trigger=SAYS)
+    assert diff(found) == ['- 2h ADMITTED, body "Shoes"', '+ 2h ADMITTED, title "Hi", body "Boots"']
+
+
+def test_a_text_that_fails_to_render_fails_the_test() -> None:
+    nameless = "{at: 0m, event: Added, properties: {price: 50}}"
+    found = verdict(nameless, "{at: 2h, outcome: ADMITTED}", trigger=SAYS)
+    assert not found.passed
+    assert "the text fails: start.properties is undefined" in diff(found)[1]
+
+
+@pytest.mark.parametrize("value", ["p1", "7", "7.0", "true"])
+def test_per_is_the_value_at_its_path(value: str) -> None:
+    trigger = CART + "per: properties.id\n"
+    quoted = f"{{at: 0m, event: Added, properties: {{price: 50, id: {value}}}}}"
+    assert verdict(quoted, f"{{at: 2h, outcome: ADMITTED, per: {value}}}", trigger=trigger).passed
+    found = verdict(quoted, "{at: 2h, outcome: ADMITTED, per: other}", trigger=trigger)
+    assert not found.passed
+
+
+def test_several_users_do_not_meet_and_their_outcomes_are_in_order_of_time() -> None:
+    ann = ADDED.replace("event:", "user: ann, event:")
+    bob = ADDED.replace("at: 0m, event:", "at: 1h, anonymous: bob, event:")
+    both = "{at: 2h, outcome: ADMITTED, user: ann}, {at: 3h, outcome: ADMITTED, user: bob}"
+    assert verdict(f"{ann}, {bob}", both).passed
+    swapped = both.replace("ann", "x").replace("bob", "ann").replace("x", "bob")
+    assert not verdict(f"{ann}, {bob}", swapped).passed
+
+
+def test_partners_share_the_policy_and_are_compared_only_when_they_are_expected() -> None:
+    others = {
+        "other": "id: other\nwhen: {event: Looked}\n",
+        "policy": "default: {spacing: 1h}\n",
+        "trigger": AT_ONCE,
+    }
+    events = "{at: 0m, event: Looked}, {at: 10m, event: Added}"
+    suppressed = "{at: 10m, outcome: SUPPRESSED, reason: SPACING}"
+    partner = "{at: 0s, outcome: ADMITTED, trigger: other}"
+    assert verdict(events, "{at: 10m, outcome: ADMITTED}", **others).passed
+    assert verdict(events, suppressed, "with: [other]", **others).passed
+    assert verdict(events, f"{partner}, {suppressed}", "with: [other]", **others).passed
+    twice = f"{{at: 0m, event: Looked}}, {events}"
+    found = verdict(twice, f"{partner}, {suppressed}", "with: [other]", **others)
+    assert diff(found)[1] == "+ 0s SUPPRESSED SPACING, of other"
+
+
+def test_a_late_message_has_the_client_time_it_says() -> None:
+    late = ADDED.replace("at: 0m", "at: 30m, occurred_at: 10m")
+    assert verdict(late, "{at: 2h10m, outcome: ADMITTED}").passed
+
+
+def test_a_page_is_named_as_triggers_name_it() -> None:
+    trigger = 'id: cart\nwhen: {event: "Page: Home", where: {properties.name: Home, type: page}}\n'
+    found = verdict('{at: 1m, event: "Page: Home"}', "{at: 1m, outcome: ADMITTED}", trigger=trigger)
+    assert found.passed
+
+
+def test_the_zone_and_the_moment_are_those_of_the_test() -> None:
+    trigger = "id: cart\nwhen: {event: Added, where: {context.timezone: Asia/Almaty}}\n"
+    added, admitted = "{at: 1m, event: Added}", "{at: 1m, outcome: ADMITTED}"
+    assert verdict(added, admitted, "zone: Asia/Almaty", trigger=trigger).passed
+    assert not verdict(added, admitted, trigger=trigger).passed
+    (case,) = cases("- {name: a, now: 2026-03-01T00:00:00+05:00, events: [], expect: []}")
+    assert case.test.now_ms == 1_772_305_200_000
+
+
+def test_a_misspelt_event_a_missing_per_and_a_failing_unless_are_explained() -> None:
+    trigger = CART + "per: properties.id\n"
+    events = (
+        f"{ADDED}, {{at: 1m, event: Ordred}}, {{at: 2m, event: Removed, properties: {{id: p2}}}},"
+        " {at: 3m, event: Added, properties: {price: 30}},"
+        " {at: 4m, event: Added, properties: {price: cheap, id: p2}}"
+    )
+    found = verdict(events, "", trigger=trigger)
+    assert found.why == (
+        "1m Ordred: cart does not name it (did you mean 'Ordered'?)",
+        "2m Removed: unless[1] did not cancel: properties.id is 'p2', not eq $start.properties.id"
+        " ('p1')",
+        "3m Added: PER_MISSING: it has no value at the trigger's `per`",
+        "4m Added: when: properties.price is 'cheap': cannot be compared (gte 20)",
+    )
+
+
+def test_a_pattern_that_is_not_complete_tells_what_it_has_seen() -> None:
+    trigger = "id: cart\nwhen: {event: Looked, count: 3, within: 1h}\n"
+    looks = "{at: 0m, event: Looked}, {at: 5m, event: Looked}"
+    found = verdict(looks, "{at: 5m, outcome: ADMITTED}", trigger=trigger)
+    said = "Looked: it matches `when`, but the pattern is not complete"
+    assert found.why == (f"0s {said}", f"5m {said}")
+    third = f"{looks}, {{at: 59m, event: Looked}}"
+    assert verdict(third, "{at: 59m, outcome: ADMITTED}", trigger=trigger).passed
+    assert verdict(looks, "", trigger=trigger).passed
+
+
+def test_tests_of_one_trigger_do_not_hear_of_each_other() -> None:
+    text = "\n".join(
+        f"- {{name: n{number}, events: [{ADDED}], expect: [{{at: 2h, outcome: ADMITTED}}]}}"
+        for number in range(3)
+    )
+    trigger = CART + "cooldown: 7d\n"
+    assert [run_case(case).passed for case in cases(text, trigger)] == [True] * 3
+
+
+SERIES = """\
+id: cart
+when: {event: Added}
+series: [{after: 1h, message: soon}, {after: 1d, message: late}]
+messages:
+  soon: {push: {title: Soon, body: "{{ start.properties.name }}"}}
+  late: {push: {title: Late, body: B}}
+"""
+BUNDLE = """\
+id: cart
+when: {event: Added}
+per: properties.id
+bundle: {window: 1h, max: 10}
+message:
+  push:
+    title: T
+    body: "{% for item in items %}{{ item.start.properties.name }};{% endfor %}"
+"""
+
+
+def test_every_message_of_a_series_has_its_own_text() -> None:
+    expect = (
+        "{at: 1h, outcome: ADMITTED, title: Soon, body: Boots},"
+        " {at: 1d, outcome: ADMITTED, title: Late}"
+    )
+    assert verdict(ADDED, expect, trigger=SERIES).passed
+
+
+def test_a_bundle_is_one_message_with_the_names_of_all() -> None:
+    second = "{at: 10m, event: Added, properties: {id: p2, name: Scarf}}"
+    expect = (
+        "{at: 1h, outcome: ADMITTED, body: 'Boots;Scarf;'}, {at: 1h, outcome: BUNDLED, per: p2}"
+    )
+    found = verdict(f"{ADDED}, {second}", expect, trigger=BUNDLE)
+    assert sorted(diff(found)) == ["1h ADMITTED, per p1", "1h BUNDLED, per p2"]
