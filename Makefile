@@ -18,7 +18,7 @@ SERVICES := if [[ -f .state/services.env && -z "$${TRIPLINE_KAFKA_SERVERS:-}$${T
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
-setup: ## Install what is missing: uv, Python packages, Redis, Java, Maven, promtool, the Kafka jars
+setup: ## Install what is missing: uv, Python packages, Redis, Java, Maven, promtool, node, the Kafka jars
 	@deploy/setup/setup.sh tests
 
 setup-run:

@@ -2,10 +2,10 @@
 # Makes this checkout able to run. Does nothing that is already done; safe to interrupt and repeat.
 #
 #   setup.sh run     what `tripline demo` and `tripline up` need
-#   setup.sh tests   that, and what the tests need besides (promtool)
+#   setup.sh tests   that, and what the tests need besides (promtool, a YAML language server)
 #
-# Leaves: .venv (Python packages), .state/kafka/<version>/libs (broker jars) and, where they are
-# missing, .state/uv (uv) and Debian packages (as root only). Never changes the system's Python,
+# Leaves: .venv (Python packages), .state/kafka/<version>/libs (broker jars), .state/editor (the
+# language server) and, where they are missing, .state/uv (uv) and Debian packages (as root only). Never changes the system's Python,
 # never leaves a service running that was not running before.
 set -euo pipefail
 
@@ -75,6 +75,15 @@ find_missing() {
     [[ -d $libs ]] || has mvn || packages+=(maven)
     find_uv || python_can_install_uv || packages+=(python3-venv)
     [[ $purpose == run ]] || has promtool || packages+=(prometheus)
+    [[ $purpose == run ]] || has npm || packages+=(nodejs npm)
+}
+
+# Everything that runs is there; only some tests will miss something.
+only_tests_miss_it() {
+    local package
+    for package in "${packages[@]}"; do
+        case $package in prometheus | nodejs | npm) ;; *) return 1 ;; esac
+    done
 }
 
 # Debian 12 and later default to a recent Java; Ubuntu 22.04 has it under its own name only.
@@ -140,9 +149,9 @@ provide_programs() {
         rm -f "$state/services.env"
         return
     fi
-    if [[ ${packages[*]} == prometheus ]]; then
-        say "promtool is missing: tests of the alert rules will fail until somebody runs" \
-            "'apt-get install -y --no-install-recommends prometheus' as root"
+    if only_tests_miss_it; then
+        say "tests of the alert rules or of the editor will fail until somebody runs" \
+            "'apt-get install -y --no-install-recommends ${packages[*]}' as root"
         return
     fi
     use_docker || fail_with_instructions
@@ -216,6 +225,26 @@ fetch_kafka() {
     scratch=""
 }
 
+# ---------------------------------------------------------------- the editor's language server
+
+fetch_editor() {
+    local lock="$root/deploy/setup/editor/package-lock.json"
+    has npm || return 0
+    ! cmp -s "$lock" "$state/editor/package-lock.json" || return 0
+    say "fetching yaml-language-server from npm"
+    scratch="$state/editor.unfinished"
+    rm -rf "$scratch"
+    mkdir -p "$scratch"
+    cp "$root"/deploy/setup/editor/package*.json "$scratch"
+    npm ci --prefix "$scratch" --no-audit --no-fund --loglevel=error >"$scratch/npm.log" 2>&1 || {
+        cat "$scratch/npm.log" >&2
+        fail "npm could not fetch the language server; run the same make command again"
+    }
+    rm -rf "$state/editor" "$scratch/npm.log"
+    mv "$scratch" "$state/editor"
+    scratch=""
+}
+
 main() {
     case $purpose in run | tests) ;; *) fail "usage: setup.sh [run|tests]" ;; esac
     mkdir -p "$state"
@@ -224,6 +253,7 @@ main() {
     provide_programs
     provide_uv
     sync_packages
+    [[ $purpose == run ]] || fetch_editor
     if [[ ! -f $state/services.env ]]; then
         fetch_kafka
         (cd "$root" && .venv/bin/python -m engine.local.prepare)

@@ -22,6 +22,7 @@ class Verb(NamedTuple):
 VERBS = (
     Verb("validate", "engine.cli.validate", "validate", "Check a workspace folder, offline."),
     Verb("test", "engine.cli.test", "run_tests", "Run the tests that stand in triggers."),
+    Verb("schema", "engine.cli.schema", "schema", "Write the JSON Schemas that editors use."),
     Verb("apply", "engine.cli.apply", "apply", "Register a workspace folder and activate it."),
     Verb("get", "engine.cli.get", "get", "Show registered triggers."),
     Verb("pause", "engine.cli.pause", "pause", "Stop a trigger from sending."),
