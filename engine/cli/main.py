@@ -20,6 +20,7 @@ class Verb(NamedTuple):
 
 
 VERBS = (
+    Verb("init", "engine.cli.init", "init", "Write a first workspace, ready to try."),
     Verb("validate", "engine.cli.validate", "validate", "Check a workspace folder, offline."),
     Verb("test", "engine.cli.test", "run_tests", "Run the tests that stand in triggers."),
     Verb("schema", "engine.cli.schema", "schema", "Write the JSON Schemas that editors use."),
