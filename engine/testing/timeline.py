@@ -13,7 +13,14 @@ from schemas.decisions import Decision
 from schemas.deliveries import Delivery
 from schemas.events import Event
 from schemas.reasons import Outcome, Unevaluated
-from triggers.decide import apply_event, fire_before, next_due, per_value
+from triggers.decide import (
+    apply_event,
+    apply_merge,
+    apply_merged,
+    fire_before,
+    next_due,
+    per_value,
+)
 from triggers.definition import TriggerDefinition
 from triggers.effects import Admitted, Effects
 from triggers.program import NO_HITS, Hits
@@ -106,15 +113,33 @@ class Timeline:
     def _apply(self, given: GivenEvent, event: Event, a: int) -> None:
         program = self.case.program
         self._events.setdefault(event.message_id, event)
-        state = self._state(event.profile)
+        user = event.profile
+        while into := self._state(user).merged_into:
+            # A profile that is a part of another one: its records go there.
+            user = into
+        state = self._state(user)
         hits = program.hits(event) or NO_HITS
         effects = Effects()
-        apply_event(program, event.profile, state, event, a, hits, effects)
+        apply_event(program, user, state, event, a, hits, effects)
+        for merge in effects.merges:
+            self._merge(merge.anonymous, merge.known, a)
         own = self.case.trigger.id
         self.started |= any(role.trigger.id == own for role in hits.starts)
         unevaluated = tuple(effects.unevaluated)
         self.steps.append(Step(given, event, hits, unevaluated, tuple(state.instances)))
         self._collect(state, effects)
+
+    def _merge(self, anonymous: str, known: str, a: int) -> None:
+        """What the shards of both profiles tell each other, at once."""
+        program = self.case.program
+        state, effects = self._state(anonymous), Effects()
+        apply_merge(program, anonymous, state, known, a, effects)
+        self._collect(state, effects)
+        for merge in effects.merges:
+            if merge.moved is not None:
+                state, effects = self._state(known), Effects()
+                apply_merged(program, known, state, merge.moved, a, effects)
+                self._collect(state, effects)
 
     def _state(self, user: str) -> UserState:
         """A user is met with the devices and traits the test gives them."""

@@ -222,3 +222,15 @@ def test_a_bundle_is_one_message_with_the_names_of_all() -> None:
     )
     found = verdict(f"{ADDED}, {second}", expect, trigger=BUNDLE)
     assert sorted(diff(found)) == ["1h ADMITTED, per p1", "1h BUNDLED, per p2"]
+
+
+def test_what_a_guest_began_goes_on_when_they_identify() -> None:
+    guest = ADDED.replace("event:", "anonymous: a1, event:")
+    known = "{at: 30m, type: identify, user: ann, anonymous: a1}"
+    admitted = "{at: 2h, outcome: ADMITTED, user: ann}"
+    assert verdict(f"{guest}, {known}", admitted).passed
+    ordered = "{at: 1h, event: Ordered, user: ann}"
+    cancelled = "{at: 1h, outcome: CANCELLED, user: ann}"
+    assert verdict(f"{guest}, {known}, {ordered}", cancelled).passed
+    as_guest = ordered.replace("user: ann", "anonymous: a1")
+    assert verdict(f"{guest}, {known}, {as_guest}", cancelled).passed
