@@ -58,7 +58,9 @@ def test_an_absence_restarts_unless_it_keeps() -> None:
 def test_a_message_expires_after_half_the_wait_and_10_minutes_at_least(
     document: dict[str, Any], expires_ms: int
 ) -> None:
-    assert compiled(document).expires_ms == expires_ms
+    trigger = compiled(document)
+    found = trigger.steps[0].expires_ms if trigger.steps else trigger.expires_ms
+    assert found == expires_ms
 
 
 def test_only_what_conditions_and_texts_name_is_kept() -> None:
