@@ -15,28 +15,33 @@ from engine.cli.common import (
     data,
     data_json,
     fail,
-    talk,
+)
+from engine.cli.history import (
+    EventsOption,
+    FromOption,
+    MapOption,
+    SortOption,
+    StrictOption,
+    ToOption,
+    open_history,
 )
 
 if TYPE_CHECKING:
-    from engine.files import Problems
     from triggers.program import Program
 
 
 def backtest(
     folder: FolderArgument = Path(),
-    events: Annotated[
-        Path | None, typer.Option("--events", "-e", help="JSON lines, or CSV with --map.")
-    ] = None,
-    mapping: Annotated[
-        Path | None, typer.Option("--map", help="mapping.yaml: which column is what.")
-    ] = None,
+    events: EventsOption = None,
+    mapping: MapOption = None,
+    from_: FromOption = None,
+    to: ToOption = None,
     decisions: Annotated[
         Path | None, typer.Option("--decisions", help="Write every decision to this file.")
     ] = None,
     drain: Annotated[bool, typer.Option(help="Fire what is pending at the end.")] = False,
-    sort: Annotated[bool, typer.Option(help="Put the events in order first.")] = False,
-    strict: Annotated[bool, typer.Option(help="Refuse a file with any bad line.")] = False,
+    sort: SortOption = False,
+    strict: StrictOption = False,
     assume_nothing: Annotated[
         bool, typer.Option("--assume-nothing", help="Only devices the events register.")
     ] = False,
@@ -51,10 +56,11 @@ def backtest(
 ) -> None:
     """Decide past events as the live engine would have.
 
-    Exit codes: 0 done, 2 an invalid workspace, mapping or event file.
+    Exit codes: 0 done, 2 an invalid workspace, mapping or event file, 4 no such topic, 6 Kafka is
+    unreachable.
     """
     if events is None:
-        fail(CliError(ExitCode.INVALID, "--events FILE is missing"))
+        fail(CliError(ExitCode.INVALID, "--events FILE, FOLDER or topic:NAME is missing"))
     try:
         _run(
             _program(folder, set_ or [], grace),
@@ -62,6 +68,8 @@ def backtest(
             mapping,
             decisions,
             output,
+            from_=from_,
+            to=to,
             drain=drain,
             sort=sort,
             strict=strict,
@@ -90,11 +98,13 @@ def _program(folder: Path, changes: list[str], grace: str | None) -> "Program":
 
 def _run(
     program: "Program",
-    events: Path,
+    events: str,
     mapping: Path | None,
     decisions: Path | None,
     output: Output,
     *,
+    from_: str | None,
+    to: str | None,
     drain: bool,
     sort: bool,
     strict: bool,
@@ -107,9 +117,7 @@ def _run(
         FileRefused,
         Problems,
         UnsortedError,
-        load_mapping,
         open_output,
-        read_events,
     )
     from schemas.decisions import Decision
     from triggers.workspace import DefinitionErrors
@@ -119,11 +127,10 @@ def _run(
     # Nothing here makes reference cycles; the collector would walk all users again and again.
     gc.disable()
     try:
-        columns = None if mapping is None else load_mapping(mapping)
         run = Backtest(program, made.append, assume_devices=assume_devices)
         started_s = monotonic_s()
-        source = read_events(events, columns, problems=problems, sort=sort)
-        run.feed((found.a_ms, found.event) for found in source)
+        with open_history(events, mapping, problems, from_=from_, to=to, sort=sort) as source:
+            run.feed((found.a_ms, found.event) for found in source)
         run.finish(drain)
         took_s = monotonic_s() - started_s
         if decisions is not None:
@@ -135,13 +142,7 @@ def _run(
         raise CliError(ExitCode.INVALID, str(error)) from None
     finally:
         gc.enable()
-    _tell(problems)
     if output is Output.JSON:
         data_json(report_json(run))
     else:
         data("\n".join(report_lines(run, took_s)))
-
-
-def _tell(problems: "Problems") -> None:
-    for line in problems.lines():
-        talk(line)

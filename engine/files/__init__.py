@@ -1,27 +1,35 @@
 """Event files: reading any history as the events the engine decides about, and writing them.
 
-- `lines.py`: a file as batches of lines, plain, gzip or Zstandard, cut or damaged.
-- `load_mapping` (`mapping.py`): which column of a foreign file is what, from `mapping.yaml`.
-- `rows.py` turns rows into events by a mapping, `grouping.py` makes one event of an order's lines.
-- `read_events` (`reader.py`) yields `FileEvent`s in append order, `ordering.py` sorts those that
-  are not; what cannot be read is counted in `Problems`, never raised, unless it is to be strict.
+- `read_events` (`source.py`) yields the `FileEvent`s of a file or a folder in append order, within
+  a `Span`; `read_topic` (`topic.py`) those of a Kafka topic. What cannot be read is counted in
+  `Problems`, never raised, unless it is to be strict.
+- `FileReader` (`reader.py`) tells the formats apart. `lines.py`: a file as blocks of lines, plain,
+  gzip or Zstandard, cut or damaged. `segment.py` reads messages; `csv_rows.py`, `json_rows.py` and
+  `parquet.py` give blocks of rows, which `RowMapper` (`rows.py`, `values.py`) makes events of by a
+  mapping (`load_mapping`, `mapping.py`); `grouping.py` makes one event of an order's lines.
+- `ordering.py` sorts what is not in order, in memory or on disk; `numbering.py` numbers rows.
 - `to_segment` (`wire.py`) writes an event as the Segment message that gives the same event.
 - `open_output` (`output.py`) opens a file to write.
 """
 
 from engine.files.mapping import FileMapping, load_mapping
+from engine.files.numbering import EVERYTHING, Span
 from engine.files.output import open_output
 from engine.files.problems import FileRefused, ProblemKind, Problems, UnsortedError
-from engine.files.reader import FileEvent, read_events
+from engine.files.reading import FileEvent
+from engine.files.source import input_bytes, read_events
 from engine.files.wire import to_segment
 
 __all__ = [
+    "EVERYTHING",
     "FileEvent",
     "FileMapping",
     "FileRefused",
     "ProblemKind",
     "Problems",
+    "Span",
     "UnsortedError",
+    "input_bytes",
     "load_mapping",
     "open_output",
     "read_events",

@@ -1,13 +1,13 @@
 """Rows of one event become one event: an order's lines, the products of a checkout page."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from engine.files.problems import ProblemKind, Problems
-from engine.files.rows import MappedRow
+from engine.files.rows import Group
 from engine.files.wire import to_segment
 from schemas.events import EVENT_BYTES_MAX, Event
 
@@ -17,62 +17,69 @@ WAITING_MAX: Final = 10_000
 SURELY_SMALL: Final = 8_000
 _PRODUCTS_SURELY_SMALL: Final = 3
 
+#: Append time, event, group (None: a row by itself), entry in `products[]`, line, and characters at
+#: most of a row.
+Piece = tuple[int, Event, Group | None, dict[str, Any] | None, int, int]
+
 
 class _Waiting(msgspec.Struct, gc=False):
     a_ms: int
     event: Event
-    group: tuple[Any, ...] | None
+    group: Group | None
     products: list[dict[str, Any]]
     line: int
     size: int
 
 
 class Grouping:
-    """Holds events back until no row can join them any more; the order of first rows is kept.
-
-    `waiting` are those held back, by first row. While it is empty, a row by itself needs no `add`.
-    """
+    """Holds events back until no row can join them any more; the order of first rows is kept."""
 
     def __init__(self, within_ms: int, file: str, problems: Problems) -> None:
         self._within_ms = within_ms
         self._file = file
         self._problems = problems
-        self.waiting: deque[_Waiting] = deque()
-        self._open: dict[tuple[Any, ...], _Waiting] = {}
+        self._waiting: deque[_Waiting] = deque()
+        self._open: dict[Group, _Waiting] = {}
 
-    def add(self, row: MappedRow, line: int, size: int) -> Iterator[tuple[int, Event]]:
-        """Take the next row; give out what is complete by its time."""
-        waiting = self.waiting
-        a_ms, event, group, product = row
-        while waiting and (a_ms - waiting[0].a_ms > self._within_ms or len(waiting) >= WAITING_MAX):
-            yield from self._first()
-        if group is not None:
-            known = self._open.get(group)
-            if known is not None and abs(a_ms - known.a_ms) <= self._within_ms:
-                known.size += size
-                _join(known, event, product)
-                return
-        entry = _Waiting(a_ms, event, group, [product] if product else [], line, size)
-        waiting.append(entry)
-        if group is not None:
-            self._open[group] = entry
+    def take(self, pieces: Iterable[Piece]) -> list[tuple[int, Event]]:
+        """Take the next rows; give out what is complete by their times."""
+        out: list[tuple[int, Event]] = []
+        waiting, within_ms = self._waiting, self._within_ms
+        for a_ms, event, group, product, line, weight in pieces:
+            while waiting and (a_ms - waiting[0].a_ms > within_ms or len(waiting) >= WAITING_MAX):
+                self._first(out)
+            if group is not None:
+                known = self._open.get(group)
+                if known is not None and abs(a_ms - known.a_ms) <= within_ms:
+                    known.size += weight
+                    _join(known, event, product)
+                    continue
+            elif not waiting and weight <= SURELY_SMALL:
+                out.append((a_ms, event))
+                continue
+            entry = _Waiting(a_ms, event, group, [product] if product else [], line, weight)
+            waiting.append(entry)
+            if group is not None:
+                self._open[group] = entry
+        return out
 
-    def rest(self) -> Iterator[tuple[int, Event]]:
+    def rest(self) -> list[tuple[int, Event]]:
         """Give out everything: the file has ended."""
-        while self.waiting:
-            yield from self._first()
+        out: list[tuple[int, Event]] = []
+        while self._waiting:
+            self._first(out)
+        return out
 
-    def _first(self) -> Iterator[tuple[int, Event]]:
-        entry = self.waiting.popleft()
+    def _first(self, out: list[tuple[int, Event]]) -> None:
+        entry = self._waiting.popleft()
         event = entry.event
         if entry.group is not None and self._open.get(entry.group) is entry:
             del self._open[entry.group]
         if entry.products:
             event.properties = {**(event.properties or {}), "products": entry.products}
         heavy = entry.size > SURELY_SMALL or len(entry.products) > _PRODUCTS_SURELY_SMALL
-        if heavy and too_large(event, entry.line, self._file, self._problems):
-            return
-        yield entry.a_ms, event
+        if not (heavy and too_large(event, entry.line, self._file, self._problems)):
+            out.append((entry.a_ms, event))
 
 
 def too_large(event: Event, line: int, file: str, problems: Problems) -> bool:

@@ -1,7 +1,7 @@
-"""A file as batches of lines, unpacked on the way; memory is bounded by a chunk and a line."""
+"""A file as blocks of whole lines, unpacked on the way; memory is bounded by a block and a line."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final, Protocol
 
@@ -11,13 +11,22 @@ from engine.files.problems import FileRefused, ProblemKind, Problems
 
 #: A line longer than this is skipped: no event may be that large.
 LINE_BYTES_MAX: Final = 1_048_576
-_PLAIN_CHUNK: Final = 262_144
-#: Small, because a few bytes of packed data can unpack to many thousand.
-_PACKED_CHUNK: Final = 32_768
+#: A block stays in the second-level cache with all that is made of it: twice as fast as 256 KiB.
+_BLOCK: Final = 32_768
+#: Small, because a few bytes of packed data can unpack to many thousand: of Zstandard at worst a
+#: block of 128 KiB is written in four bytes.
+_PACKED_CHUNK: Final = 4_096
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 #: A Zstandard file may begin with a frame to be skipped: 0x184D2A5?.
 _ZSTD_SKIPPED: Final = b"\x2a\x4d\x18"
+
+#: Gets the bytes of the file read since the last call, as they lie on the disk.
+Advance = Callable[[int], None]
+
+
+def no_advance(_bytes: int) -> None:
+    """Nobody watches."""
 
 
 class _Unpacker(Protocol):
@@ -35,37 +44,46 @@ class LineReader:
     opened; whatever it holds is never an error, but counted in `problems`.
     """
 
-    def __init__(self, path: Path, problems: Problems) -> None:
+    def __init__(self, path: Path, problems: Problems, advance: Advance = no_advance) -> None:
         self.path = path
         self.file = str(path)
         self.line = 0
         self._problems = problems
+        self._advance = advance
 
     def batches(self) -> Iterator[list[bytes]]:
         """Lists of complete lines, the last one perhaps without its newline.
 
         `line` is that of the first line of the list minus one, until the next list is asked for.
         """
+        for block in self.blocks():
+            yield block.split(b"\n")
+
+    def blocks(self) -> Iterator[bytes]:
+        """Complete lines with newlines between them; `line` as for `batches`."""
         rest = b""
         skipping = False
         for chunk in self._chunks():
-            found = chunk.split(b"\n")
+            end = chunk.rfind(b"\n")
             if skipping:
-                if len(found) == 1:
+                if end < 0:
                     continue
-                found[0] = b""
-                skipping = False
-            elif rest:
-                found[0] = rest + found[0]
-            rest = found.pop()
-            if found:
-                yield found
-                self.line += len(found)
+                # The newline stays: the skipped line counts as an empty one.
+                start = chunk.find(b"\n")
+                block, rest, skipping = chunk[start:end], chunk[end + 1 :], False
+            elif end < 0:
+                rest += chunk
+                block = None
+            else:
+                block, rest = rest + chunk[:end], chunk[end + 1 :]
+            if block is not None:
+                yield block
+                self.line += block.count(b"\n") + 1
             if len(rest) > LINE_BYTES_MAX:
                 self._problem(ProblemKind.TOO_LARGE, f"a line of over {LINE_BYTES_MAX} bytes")
                 rest, skipping = b"", True
         if rest:
-            yield [rest]
+            yield rest
             self.line += 1
 
     def _chunks(self) -> Iterator[bytes]:
@@ -74,11 +92,12 @@ class LineReader:
                 head = raw.read(4)
                 raw.seek(0)
                 if head[:2] == _GZIP:
-                    yield from self._unpacked(raw, "gzip")
+                    yield from _gathered(self._unpacked(raw, "gzip"))
                 elif head == _ZSTD or _is_skippable(head):
-                    yield from self._unpacked(raw, "zstd")
+                    yield from _gathered(self._unpacked(raw, "zstd"))
                 else:
-                    while chunk := raw.read(_PLAIN_CHUNK):
+                    while chunk := raw.read(_BLOCK):
+                        self._advance(len(chunk))
                         yield chunk
         except OSError as error:
             raise FileRefused(f"{self.file}: cannot be read: {error.strerror}") from None
@@ -88,6 +107,7 @@ class LineReader:
         unpacker = _unpacker(packing)
         fed = False
         while data := raw.read(_PACKED_CHUNK):
+            self._advance(len(data))
             while data:
                 if unpacker.eof:
                     unpacker, fed = _unpacker(packing), False
@@ -105,6 +125,21 @@ class LineReader:
 
     def _problem(self, kind: ProblemKind, detail: str) -> None:
         self._problems.add(kind, self.file, self.line + 1, detail)
+
+
+def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of a block or more."""
+    parts: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size >= _BLOCK:
+            yield b"".join(parts)
+            parts.clear()
+            size = 0
+    if parts:
+        yield b"".join(parts)
 
 
 def _is_skippable(head: bytes) -> bool:

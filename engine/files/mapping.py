@@ -6,6 +6,7 @@ time: {column: ts, unit: ms}          # ms, s or iso; iso without an offset is U
 event:                                # a column, or {name: Order Completed} for all rows
   column: action
   values: {buy: Order Completed, pv: Product Viewed}
+  prefixes: {C: Order Cancelled}      # by how other values begin, the longest first; "" is any
   others: keep                        # keep (default) the value as the name, or leave_out the row
 id: order_no                          # a column or a list; blank: the row number
 properties:
@@ -13,8 +14,12 @@ properties:
   price: {name: price, type: float}   # string, int, float, bool
 group_by: {columns: order_no, products: [product_id, price]}
 blank: ["(not set)"]                  # texts that mean nothing, beside the empty one
-delimiter: ";"
+delimiter: ";"                        # of a CSV file; a .tsv has tabs
+encoding: windows-1251                # utf-8 (default), latin-1, windows-1251, windows-1252
 ```
+
+In a Parquet file columns have types, which have to be those the mapping says: `ms` and `s` are
+numbers, `iso` is a timestamp, a date or a text; user, event, id and group are texts or integers.
 
 Columns of a JSON file are names of fields, dotted to reach below. `group_by` makes one event of the
 rows of one user and event name whose `columns` are equal and filled, and whose times are at most
@@ -25,7 +30,7 @@ entry a row, the others come from the first row that has them; with `events` onl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BeforeValidator, Field, StrictStr, ValidationError
 
@@ -45,6 +50,8 @@ Column = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 PropertyName = Annotated[StrictStr, Field(min_length=1, max_length=NAME_CHARS_MAX)]
 EventName = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 
+TimeUnit = Literal["ms", "s", "iso"]
+
 
 def _as_tuple(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
@@ -59,7 +66,7 @@ class TimeColumn(Model):
     """The append time of a row."""
 
     column: Column
-    unit: Literal["ms", "s", "iso"]
+    unit: TimeUnit
 
 
 class EventColumn(Model):
@@ -68,6 +75,9 @@ class EventColumn(Model):
     name: EventName | None = None
     column: Column | None = None
     values: dict[EventName, EventName] = Field(default_factory=dict)
+    prefixes: dict[Annotated[StrictStr, Field(max_length=256)], EventName] = Field(
+        default_factory=dict, max_length=100
+    )
     others: Literal["keep", "leave_out"] = "keep"
 
     def cross_problems(self) -> Iterable[Problem]:
@@ -75,6 +85,8 @@ class EventColumn(Model):
             yield Problem((), "`event` has either `column` or `name`")
         elif self.name is not None and self.values:
             yield Problem(("values",), "`values` needs `column`", at_key=True)
+        elif self.name is not None and self.prefixes:
+            yield Problem(("prefixes",), "`prefixes` needs `column`", at_key=True)
 
 
 class Property(Model):
@@ -119,6 +131,7 @@ class EventMapping(Model):
     group_by: GroupBy | None = None
     blank: tuple[StrictStr, ...] = Field(default=(), max_length=100)
     delimiter: Annotated[StrictStr, Field(pattern=r"^[,;|\t ]$")] = ","
+    encoding: Literal["utf-8", "latin-1", "windows-1251", "windows-1252"] = "utf-8"
 
     def cross_problems(self) -> Iterable[Problem]:
         names = [spec.name or column for column, spec in self.properties.items()]
@@ -169,6 +182,17 @@ class FileMapping:
         ]
         if problems:
             raise _errors(self.file, self.source, problems)
+
+    def refuse_columns(self, found: Iterable[tuple[Location, str]]) -> NoReturn:
+        """Raise DefinitionErrors: for each place of the mapping what is wrong with its column."""
+        raise _errors(
+            self.file,
+            self.source,
+            [
+                Problem(location, message, at_key=location[0] == "properties")
+                for location, message in found
+            ],
+        )
 
 
 def load_mapping(path: Path) -> FileMapping:

@@ -1,64 +1,81 @@
 """Putting events in append order: in memory while they are few, else by sorted runs on disk."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
 from operator import itemgetter
 from tempfile import TemporaryFile
-from typing import IO, Final
+from typing import IO, Any, Final, NamedTuple
 
-from engine.files.problems import FileRefused
-from engine.files.wire import to_segment
-from schemas.events import Event, decode_event
+#: What is sorted in memory at one time: some 400 MB of events.
+SORT_EVENTS_MAX: Final = 200_000
+#: Sorted runs on disk, each an open file; so many become one.
+RUNS_MAX: Final = 128
 
-#: Events sorted in memory at one time: about a gigabyte.
-SORT_EVENTS_MAX: Final = 500_000
-#: Sorted runs on disk, each an open file: 128 million events.
-RUNS_MAX: Final = 256
-
-_Sorted = tuple[int, Event, bytes | None]
 _by_time = itemgetter(0)
 
 
-def in_order(
-    events: Iterable[tuple[int, Event, bytes | None]], in_memory_max: int
-) -> Iterator[_Sorted]:
-    """(append time, event, message) by append time; ties stay in the order they came.
+class Codec(NamedTuple):
+    """How an entry is kept on disk: as bytes without a newline, and back."""
 
-    Raises FileRefused for more events than `RUNS_MAX` runs hold.
+    encode: Callable[[Any], bytes]
+    decode: Callable[[int, bytes], Any]
+
+
+def in_order(
+    entries: Iterable[Any], codec: Codec, in_memory_max: int, runs_max: int = RUNS_MAX
+) -> Iterator[Any]:
+    """Entries by their first element, the append time; ties stay in the order they came.
+
+    Disk: unnamed temporary files, which vanish with this process however it ends. Raises OSError
+    when they cannot be written.
     """
     runs: list[IO[bytes]] = []
     try:
-        chunk: list[_Sorted] = []
-        for a_ms, event, raw in events:
+        chunk: list[Any] = []
+        for entry in entries:
             if len(chunk) >= in_memory_max:
-                if len(runs) >= RUNS_MAX:
-                    raise FileRefused(
-                        f"more than {RUNS_MAX * in_memory_max} events: too many to sort here"
-                    )
-                runs.append(_written(chunk))
+                if len(runs) >= runs_max:
+                    runs = [_merged(runs)]
+                chunk.sort(key=_by_time)
+                runs.append(_written((entry[0], codec.encode(entry)) for entry in chunk))
                 chunk = []
-            chunk.append((a_ms, event, raw))
+            chunk.append(entry)
         chunk.sort(key=_by_time)
+        if not runs:
+            yield from chunk
+            return
         # `merge` takes from the earlier run on equal times: the order of the file.
-        yield from merge(*(_read(run) for run in runs), chunk, key=_by_time)
+        yield from merge(*(_decoded(run, codec) for run in runs), chunk, key=_by_time)
     finally:
         for run in runs:
             run.close()
 
 
-def _written(chunk: list[_Sorted]) -> IO[bytes]:
-    chunk.sort(key=_by_time)
+def _written(entries: Iterable[tuple[int, bytes]]) -> IO[bytes]:
     run = TemporaryFile(prefix="tripline-sort-")  # noqa: SIM115  (its reader closes it)
-    for a_ms, event, raw in chunk:
-        # The message as it was, with its time in front; JSON holds no newline.
-        value = to_segment(event, a_ms) if raw is None else raw
-        kept = b"0" if raw is None else b"1"
-        run.write(b"%d %b %b\n" % (a_ms, kept, value))
-    run.seek(0)
+    try:
+        for a_ms, value in entries:
+            run.write(b"%d %b\n" % (a_ms, value))
+        run.seek(0)
+    except BaseException:
+        run.close()
+        raise
     return run
 
 
-def _read(run: IO[bytes]) -> Iterator[_Sorted]:
+def _merged(runs: list[IO[bytes]]) -> IO[bytes]:
+    run = _written(merge(*map(_read, runs), key=_by_time))
+    for done in runs:
+        done.close()
+    return run
+
+
+def _read(run: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     for line in run:
-        a_text, kept, value = line[:-1].split(b" ", 2)
-        yield int(a_text), decode_event(value), value if kept == b"1" else None
+        a_text, _, value = line[:-1].partition(b" ")
+        yield int(a_text), value
+
+
+def _decoded(run: IO[bytes], codec: Codec) -> Iterator[Any]:
+    for a_ms, value in _read(run):
+        yield codec.decode(a_ms, value)

@@ -1,281 +1,139 @@
-"""Reading event files: Segment messages in JSON lines, and foreign CSV or JSON by a mapping."""
+"""Reading one event file: Segment messages; CSV, Parquet and foreign JSON by a mapping."""
 
-import csv
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Final
 
-import msgspec
-
-from engine.files.grouping import SURELY_SMALL, Grouping, too_large
-from engine.files.lines import LineReader
+from engine.files.csv_rows import CsvRows
+from engine.files.json_rows import json_blocks
+from engine.files.lines import Advance, LineReader, no_advance
+from engine.files.mapped import grouped_batches, mapped_batches
 from engine.files.mapping import FileMapping
-from engine.files.ordering import SORT_EVENTS_MAX, in_order
-from engine.files.problems import FileRefused, ProblemKind, Problems, UnsortedError
-from engine.files.rows import NotOneValue, RowMapper, RowRefused
-from schemas.events import BadRecord, Event, decode_event, to_ms
-from schemas.reasons import DeadLetterReason
+from engine.files.numbering import EVERYTHING, Numbering, Span
+from engine.files.ordering import Codec
+from engine.files.problems import FileRefused, Problems
+from engine.files.reading import Batches, FileEvent, Reading
+from engine.files.rows import Block, RowMapper
+from engine.files.segment import segment_batches
+from engine.files.wire import to_segment
+from schemas.events import decode_event
 
 _PACKED: Final = (".gz", ".zst")
-_OBJECT: Final = NotOneValue("an object")
-_LIST: Final = NotOneValue("a list")
-_COLUMNS_MAX: Final = 10_000
-
-#: Line, values by position (None: could not be split), and its size in characters or bytes.
-Row = tuple[int, list[Any] | None, int]
+_CSV: Final = (".csv", ".tsv")
+_PARQUET: Final = ".parquet"
+#: Beginnings of files that are none of ours whatever they are called.
+_NOT_LINES: Final = ((b"PAR1", "Parquet: name it .parquet"), (b"PK\x03\x04", "a zip archive"))
 
 
-class FileEvent(NamedTuple):
-    """One event of a file.
+class FileReader:
+    """Reads files one at a time with the same options; those of `engine.files.source.read_events`.
 
-    `a_ms` is its append time: `receivedAt`, else `timestamp`; of a mapped row its time. `raw` is
-    the message as it stands in the file, None where `to_segment` has to write it.
+    `ordered`: an event appended before the one above refuses the file.
     """
 
-    a_ms: int
-    event: Event
-    raw: bytes | None
+    def __init__(
+        self,
+        mapping: FileMapping | None,
+        problems: Problems,
+        *,
+        ordered: bool = True,
+        span: Span = EVERYTHING,
+        advance: Advance = no_advance,
+    ) -> None:
+        self.span = span
+        self._mapping = mapping
+        self._problems = problems
+        self._ordered = ordered
+        self._advance = advance
+
+    def read(self, path: Path, *, row_from: int = 0, id_prefix: str = "") -> Batches:
+        """The events of one file in the span, in lists.
+
+        Rows of one file of many (`id_prefix`), or of one to be sorted, are numbered as they stand.
+        """
+        counts_all = bool(id_prefix) or not self._ordered
+        numbering = Numbering(row_from, EVERYTHING if counts_all else self.span, id_prefix)
+        reading = Reading(path, self._problems, self.span, self._ordered, numbering, self._advance)
+        for batch in _batches(reading, self._mapping):
+            if self.span == EVERYTHING:
+                yield batch
+            else:
+                yield [found for found in batch if self.span.has(found.a_ms)]
+
+    def first_ms(self, path: Path) -> int | None:
+        """The append time of the first event, None for a file without. Counts no problems."""
+        numbering = Numbering(0, EVERYTHING)
+        reading = Reading(path, Problems(), EVERYTHING, self._ordered, numbering, no_advance)
+        for batch in _batches(reading, self._mapping):
+            if batch:
+                return batch[0].a_ms
+        return None
 
 
-def read_events(
-    path: Path,
-    mapping: FileMapping | None = None,
-    *,
-    problems: Problems | None = None,
-    sort: bool = False,
-    row_from: int = 0,
-    sort_events_max: int = SORT_EVENTS_MAX,
-) -> Iterator[FileEvent]:
-    """The events of a file by append time, ties in file order.
-
-    JSON lines of Segment messages (plain, gzip, Zstandard); with a `mapping` CSV (`.csv`, `.tsv`)
-    or JSON lines of any objects. A missing messageId is the number of the row, from `row_from` + 1.
-    What cannot be read is counted in `problems` (strict ones refuse the file). `sort` puts the
-    events in order, `sort_events_max` at a time in memory and the rest on disk.
-
-    Raises FileRefused for a file that cannot be read at all, UnsortedError (without `sort`) at the
-    first event that is appended before the one above, DefinitionErrors for a mapping that names
-    columns the file does not have.
-    """
-    found = Problems() if problems is None else problems
+def file_kind(path: Path) -> str:
+    """The last suffix in lower case, without that of a packing: `.csv` of `a.CSV.gz`."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _PACKED:
         suffixes.pop()
-    kind = suffixes[-1] if suffixes else ""
-    if kind == ".parquet":
-        raise FileRefused(f"{path}: Parquet files are not available in this version")
-    reading = _Reading(LineReader(path, found), str(path), found, row_from, not sort)
-    if kind in (".csv", ".tsv"):
-        if mapping is None:
-            raise FileRefused(f"{path}: a CSV file needs --map mapping.yaml")
-        delimiter = "\t" if kind == ".tsv" else mapping.rules.delimiter
-        events = _csv(reading, mapping, delimiter)
-    elif mapping is not None:
-        events = _foreign_json(reading, mapping)
-    else:
-        events = _segment(reading)
-    return map(FileEvent._make, in_order(events, sort_events_max)) if sort else events
+    return suffixes[-1] if suffixes else ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """`ordered`: an event appended before the one above refuses the file."""
-
-    lines: LineReader
-    file: str
-    problems: Problems
-    row_from: int
-    ordered: bool
-
-    def refuse_order(self, line: int, early_ms: int) -> NoReturn:
-        raise UnsortedError(
-            f"{self.file}:{line}: appended {early_ms} ms before the event above: "
-            "the file is not in append order; --sort puts it in order"
-        )
-
-
-def _segment(reading: _Reading) -> Iterator[FileEvent]:
-    problems = reading.problems
-    last_ms = 0
-    for batch in reading.lines.batches():
-        line = reading.lines.line
-        problems.rows += len(batch)
-        for raw in batch:
-            line += 1
-            kept: bytes | None = raw
-            try:
-                event = decode_event(raw)
-            except BadRecord as error:
-                # Few files lack messageIds: trying again is cheaper than a number for every line.
-                again = _with_row_number(raw, error, reading, line)
-                if again is None:
-                    continue
-                event, kept = again, None
-            moment = event.received_at or event.timestamp
-            a_ms = -1 if moment is None else to_ms(moment)
-            if a_ms < last_ms:
-                if moment is None:
-                    detail = "neither receivedAt nor timestamp"
-                    problems.add(ProblemKind.MISSING_TIME, reading.file, line, detail)
-                    continue
-                if a_ms < 0:
-                    problems.add(ProblemKind.BAD_TIMESTAMP, reading.file, line, "before 1970")
-                    continue
-                if reading.ordered:
-                    reading.refuse_order(line, last_ms - a_ms)
-            last_ms = a_ms
-            problems.events += 1
-            yield FileEvent(a_ms, event, kept)
-
-
-def _with_row_number(raw: bytes, error: BadRecord, reading: _Reading, line: int) -> Event | None:
-    """The event once more with the row's number as its id; None when that is not what it lacks."""
-    if error.reason is DeadLetterReason.MISSING_ID:
-        try:
-            return decode_event(raw, str(reading.row_from + line))
-        except BadRecord as second:
-            error = second
-    if raw.strip():
-        reading.problems.add(ProblemKind(error.reason), reading.file, line, error.detail)
-    return None
-
-
-def _csv(reading: _Reading, mapping: FileMapping, delimiter: str) -> Iterator[FileEvent]:
-    file = reading.file
-    texts = _Texts(reading.lines, reading.problems)
-    reader = csv.reader(texts, delimiter=delimiter, strict=True)
-    try:
-        header = next(reader, [])
-    except csv.Error as error:
-        raise FileRefused(f"{file}:1: not CSV: {error}") from None
-    if not header or len(header) > _COLUMNS_MAX:
-        raise FileRefused(f"{file}:1: the first row names the columns, this one has {len(header)}")
-    mapping.check_header(header, file)
-    rows = _csv_rows(reader, len(header), texts, reading)
-    yield from _mapped(rows, RowMapper(mapping.rules, header, texts=True), mapping, reading)
-
-
-def _csv_rows(reader: Any, columns: int, texts: "_Texts", reading: _Reading) -> Iterator[Row]:
-    problems = reading.problems
-    while True:
-        try:
-            for values in reader:
-                if len(values) == columns:
-                    yield reader.line_num, values, texts.size
-                elif values:
-                    detail = f"{len(values)} columns, the header has {columns}"
-                    problems.add(ProblemKind.BAD_ROW, reading.file, reader.line_num, detail)
-                    yield reader.line_num, None, 0
-                texts.size = 0
-            return
-        except csv.Error as error:
-            problems.add(ProblemKind.BAD_ROW, reading.file, reader.line_num, str(error))
-            yield reader.line_num, None, 0
-
-
-class _Texts:
-    """Lines as text with their newline, as the CSV reader wants them.
-
-    `size` counts the characters since it was set to 0.
-    """
-
-    def __init__(self, lines: LineReader, problems: Problems) -> None:
-        self.size = 0
-        self._lines = lines
-        self._problems = problems
-
-    def __iter__(self) -> Iterator[str]:
-        mark = "\ufeff"
-        for batch in self._lines.batches():
-            for number, raw in enumerate(batch, start=self._lines.line + 1):
-                try:
-                    text = raw.decode()
-                except UnicodeDecodeError as error:
-                    self._problems.add(ProblemKind.NOT_UTF8, self._lines.file, number, str(error))
-                    text = raw.decode(errors="replace")
-                if mark:
-                    text, mark = text.removeprefix(mark), ""
-                self.size += len(text)
-                yield text + "\n"
-
-
-def _foreign_json(reading: _Reading, mapping: FileMapping) -> Iterator[FileEvent]:
-    columns = list(mapping.rules.columns())
-    rows = _json_rows(reading, [column.split(".") for column in columns])
-    return _mapped(rows, RowMapper(mapping.rules, columns, texts=False), mapping, reading)
-
-
-def _json_rows(reading: _Reading, paths: list[list[str]]) -> Iterator[Row]:
-    decode = msgspec.json.Decoder().decode
-    for batch in reading.lines.batches():
-        for number, raw in enumerate(batch, start=reading.lines.line + 1):
-            try:
-                value = decode(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                if not raw.strip():
-                    continue
-                kind, detail = ProblemKind.MALFORMED_JSON, str(error)
-            except RecursionError:
-                kind, detail = ProblemKind.TOO_DEEP, "nested too deeply"
-            else:
-                if type(value) is dict:
-                    yield number, [_below(value, path) for path in paths], len(raw)
-                    continue
-                kind, detail = ProblemKind.WRONG_TYPE, "not a JSON object"
-            reading.problems.add(kind, reading.file, number, detail)
-            yield number, None, 0
-
-
-def _below(value: Any, path: list[str]) -> Any:
-    for name in path:
-        if type(value) is not dict:
-            return ""
-        value = value.get(name)
-    if value is None:
-        return ""
-    if type(value) is dict:
-        return _OBJECT
-    return _LIST if type(value) is list else value
-
-
-def _mapped(
-    rows: Iterable[Row], mapper: RowMapper, mapping: FileMapping, reading: _Reading
-) -> Iterator[FileEvent]:
+def _batches(reading: Reading, mapping: FileMapping | None) -> Batches:
+    path = reading.path
+    kind = file_kind(path)
+    if mapping is None and (kind in _CSV or kind == _PARQUET):
+        what = "Parquet" if kind == _PARQUET else "CSV"
+        raise FileRefused(f"{path}: a {what} file needs --map mapping.yaml")
+    if mapping is None:
+        _check_lines(path)
+        lines = LineReader(path, reading.problems, reading.advance)
+        return segment_batches(lines, reading)
+    blocks, mapper = _rows(kind, reading, mapping)
     rule = mapping.rules.group_by
-    grouping = Grouping(rule.within_ms, reading.file, reading.problems) if rule else None
-    problems = reading.problems
-    last_ms = 0
-    for number, (line, values, size) in enumerate(rows, start=reading.row_from + 1):
-        problems.rows += 1
-        if values is None:
-            continue
-        try:
-            mapped = mapper.map(values, str(number))
-        except RowRefused as refused:
-            problems.add(refused.kind, reading.file, line, refused.detail)
-            continue
-        if mapper.bad_values:
-            _count_bad_values(mapper, reading, line)
-        if mapped is None:
-            continue
-        a_ms, event, group, _ = mapped
-        if a_ms < last_ms and reading.ordered:
-            reading.refuse_order(line, last_ms - a_ms)
-        last_ms = a_ms
-        if grouping is not None and (group is not None or grouping.waiting):
-            for complete in grouping.add(mapped, line, size):
-                problems.events += 1
-                yield FileEvent(*complete, None)
-        elif size <= SURELY_SMALL or not too_large(event, line, reading.file, problems):
-            problems.events += 1
-            yield FileEvent(a_ms, event, None)
-    for complete in grouping.rest() if grouping else ():
-        problems.events += 1
-        yield FileEvent(*complete, None)
+    if rule is None:
+        return mapped_batches(blocks, mapper, reading)
+    return grouped_batches(blocks, mapper, reading, rule.within_ms)
 
 
-def _count_bad_values(mapper: RowMapper, reading: _Reading, line: int) -> None:
-    for detail in mapper.bad_values:
-        reading.problems.add(ProblemKind.BAD_VALUE, reading.file, line, detail)
-    mapper.bad_values.clear()
+def _rows(kind: str, reading: Reading, mapping: FileMapping) -> tuple[Iterator[Block], RowMapper]:
+    rules, problems, numbering = mapping.rules, reading.problems, reading.numbering
+    if kind == _PARQUET:
+        # Importing DuckDB takes a moment, which readers of lines need not wait for.
+        from engine.files.parquet import ParquetRows
+
+        table = ParquetRows(reading.path, problems, mapping, reading.advance)
+        return table.blocks(), RowMapper(rules, table.columns, numbering, table.unit)
+    _check_lines(reading.path)
+    lines = LineReader(reading.path, problems, reading.advance)
+    if kind in _CSV:
+        delimiter = "\t" if kind == ".tsv" else rules.delimiter
+        rows = CsvRows(lines, problems, delimiter, rules.encoding)
+        mapping.check_header(rows.header, reading.file)
+        return rows.blocks(), RowMapper(rules, rows.header, numbering)
+    columns = list(rules.columns())
+    return json_blocks(lines, problems, columns), RowMapper(rules, columns, numbering)
+
+
+def _check_lines(path: Path) -> None:
+    try:
+        with path.open("rb") as raw:
+            head = raw.read(4)
+    except OSError as error:
+        raise FileRefused(f"{path}: cannot be read: {error.strerror}") from None
+    for magic, what in _NOT_LINES:
+        if head == magic:
+            raise FileRefused(f"{path}: these are no lines of text but {what}")
+
+
+def _encode(found: FileEvent) -> bytes:
+    a_ms, event, raw = found
+    return b"0" + to_segment(event, a_ms) if raw is None else b"1" + raw
+
+
+def _decode(a_ms: int, value: bytes) -> FileEvent:
+    message = value[1:]
+    return FileEvent(a_ms, decode_event(message), message if value[:1] == b"1" else None)
+
+
+#: How an event is kept on disk while it is sorted.
+EVENTS: Final = Codec(_encode, _decode)

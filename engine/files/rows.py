@@ -1,213 +1,305 @@
-"""Rows into events by a mapping: the columns are looked up once, each row is a few list reads."""
+"""Blocks of rows into events by a mapping, column by column.
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+What holds for a whole column is asked once in C (are all cells texts, is one of them blank); only a
+block in which something is amiss is looked at row by row. A row costs half of what it does row by
+row.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import Any, Final, NamedTuple
 
-from engine.files.mapping import EventMapping
+from engine.files.mapping import EventMapping, TimeUnit
+from engine.files.numbering import Numbering
 from engine.files.problems import ProblemKind
+from engine.files.values import TIMES, TO_TIME, as_text, column_reader
 from schemas.events import ID_CHARS_MAX, Event
 
-INTEGER_MAX: Final = 2**63 - 1
 #: 9999-12-31, the last day a datetime holds.
 TIME_MAX_MS: Final = 253_402_214_400_000
-_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
-#: A text, or a JSON value of a foreign JSON file, as the value of a property; ValueError if it is
-#: not of the type.
-Convert = Callable[[Any], Any]
+#: What rows of one event share: user, event name, and the texts of the group's columns.
+Group = tuple[str, ...]
 
 
-class NotOneValue(NamedTuple):
-    """Stands for a list or an object of a JSON file, where a mapping expects one value."""
+class Block(NamedTuple):
+    """Rows that follow each other, values by position, all of the same number of columns.
 
-    kind: str
+    `numbers`: which of the block's rows each one is, from 0: rows that could not be split are not
+    here, but `total` counts them. `weight`: no row has more characters in its mapped columns.
+    """
 
-    def __repr__(self) -> str:
-        return self.kind
+    rows: Sequence[Sequence[Any]]
+    numbers: Sequence[int]
+    lines: Sequence[int]
+    total: int
+    weight: int
+
+    def only(self, selected: Sequence[bool]) -> "Block":
+        """The rows that are selected."""
+        return self._replace(
+            rows=list(compress(self.rows, selected)),
+            numbers=list(compress(self.numbers, selected)),
+            lines=list(compress(self.lines, selected)),
+        )
 
 
-class RowRefused(Exception):
-    """This row gives no event."""
+class Mapped(NamedTuple):
+    """The events of a block: for each its append time, what it is grouped by (None: nothing), its
+    entry in `products[]`, and its line."""
 
-    def __init__(self, kind: ProblemKind, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
+    times: list[int]
+    events: list[Event]
+    groups: Sequence[Group | None]
+    products: Sequence[dict[str, Any] | None]
+    lines: Sequence[int]
 
 
-#: One row: its append time and event; what rows of one event share (None: a row by itself), and its
-#: entry in `products[]`. A plain tuple: a named one costs a twentieth of the row.
-MappedRow = tuple[int, Event, tuple[Any, ...] | None, dict[str, Any] | None]
+class RowProblem(NamedTuple):
+    """A row, or a value of it, that was left out."""
+
+    line: int
+    kind: ProblemKind
+    detail: str
+
+
+class _Heads(NamedTuple):
+    names: list[str]
+    users: list[str]
+    times: list[int]
+
+
+_NOTHING: Final = Mapped([], [], (), (), ())
 
 
 class RowMapper:
-    """Turns rows (values by position) into events. `bad_values` of the last row: what was left out.
+    """Turns blocks of rows into events. `columns` are the names of the positions, `unit` is that of
+    the times where it is not the mapping's.
 
-    `columns` are the names of the positions. With `texts` all values are texts (CSV), else they may
-    be numbers, booleans or `NotOneValue` too; "" is nothing.
+    Values are texts (CSV), or what JSON and Parquet have: numbers, booleans, None, `NotOneValue`.
     """
 
-    def __init__(self, rules: EventMapping, columns: list[str], *, texts: bool) -> None:
-        converters = {**_CONVERTERS, "string": None} if texts else _CONVERTERS
+    def __init__(
+        self,
+        rules: EventMapping,
+        columns: list[str],
+        numbering: Numbering,
+        unit: TimeUnit | None = None,
+    ) -> None:
         index = {column: number for number, column in enumerate(columns)}
         event = rules.event
         group = rules.group_by
-        self.bad_values: list[str] = []
-        self._all_texts = texts
-        self._blank = frozenset(("", *rules.blank))
+        self._numbering = numbering
+        self._blank = frozenset((None, "", *rules.blank))
         self._user = index[rules.user]
         self._time = index[rules.time.column]
-        self._to_ms = _TIMES[rules.time.unit]
+        self._to_ms = TO_TIME[unit or rules.time.unit]
+        self._all_to_ms = TIMES[unit or rules.time.unit]
         self._event = None if event.column is None else index[event.column]
         self._name = event.name or ""
         self._values = dict(event.values)
+        self._prefixes = sorted(event.prefixes.items(), key=lambda entry: -len(entry[0]))
         self._keeps_others = event.others == "keep"
         self._ids = [index[column] for column in rules.id or ()]
         self._properties = [
-            (index[column], spec.name or column, converters[spec.type])
+            (index[column], spec.name or column, column_reader(spec.type, self._blank))
             for column, spec in rules.properties.items()
         ]
         self._group = [index[column] for column in group.columns] if group else []
-        self._products = frozenset(group.products) if group else frozenset()
+        self._products = group.products if group else ()
         self._grouped = frozenset(group.events) if group else frozenset()
 
-    def map(self, row: list[Any], default_id: str) -> MappedRow | None:
-        """The event of a row, None for one the mapping leaves out; raises RowRefused."""
-        blank = self._blank
-        name = self._event_name(row)
-        if name is None:
+    def map(self, block: Block) -> tuple[Mapped, list[RowProblem]]:
+        """The events of a block and what was wrong with it, both in the order of the rows."""
+        problems: list[RowProblem] = []
+        mapped = self._mapped(block, problems)
+        problems.sort(key=lambda problem: problem.line)
+        return mapped, problems
+
+    def _mapped(self, block: Block, problems: list[RowProblem]) -> Mapped:
+        if self._event is not None and not self._keeps_others:
+            named = [self._name_of(as_text(row[self._event])) is not None for row in block.rows]
+            block = block if all(named) else block.only(named)
+        heads = self._heads(block)
+        if heads is None:
+            # Blank users are what many histories have, and quickly told.
+            block = self._with_users(block, problems)
+            heads = self._heads(block)
+        if heads is None:
+            refused = [self._refusal(row) for row in block.rows]
+            for line, why in zip(block.lines, refused, strict=True):
+                if why is not None:
+                    problems.append(RowProblem(line, *why))
+            block = block.only([why is None for why in refused])
+            heads = self._heads(block)
+        if heads is None:
+            self._numbering.block((), (), block.total)
+            return _NOTHING
+        base = self._numbering.block(heads.times, block.numbers, block.total)
+        columns = list(zip(*block.rows, strict=True))
+        ids = self._message_ids(columns, block.numbers, base)
+        if max(map(len, ids)) > ID_CHARS_MAX:
+            short = [len(message_id) <= ID_CHARS_MAX for message_id in ids]
+            detail = f"over {ID_CHARS_MAX} characters"
+            for line in compress(block.lines, [not fits for fits in short]):
+                problems.append(RowProblem(line, ProblemKind.ID_TOO_LONG, detail))
+            block, ids = block.only(short), list(compress(ids, short))
+            names, users, times = heads
+            heads = _Heads(
+                list(compress(names, short)),
+                list(compress(users, short)),
+                list(compress(times, short)),
+            )
+            columns = list(zip(*block.rows, strict=True))
+        if not ids:
+            return _NOTHING
+        properties = self._read_properties(columns, block.lines, problems)
+        events = [
+            Event("track", message_id, name, user, properties=values)
+            for message_id, name, user, values in zip(
+                ids, heads.names, heads.users, properties, strict=True
+            )
+        ]
+        groups, products = self._groups(columns, heads, properties)
+        return Mapped(heads.times, events, groups, products, block.lines)
+
+    def _heads(self, block: Block) -> _Heads | None:
+        """Who did what when; None when there is no row or one of them has to be refused."""
+        if not block.rows:
             return None
-        user = row[self._user]
-        if type(user) is not str:
-            user = _text(user)
-        if user in blank:
-            raise RowRefused(ProblemKind.MISSING_ID, "the user is blank")
+        columns = list(zip(*block.rows, strict=True))
+        try:
+            times = self._all_to_ms(columns[self._time])
+        except (ValueError, TypeError, OverflowError):
+            return None
+        users = _texts(columns[self._user])
+        names = self._names(columns)
+        blank = self._blank
+        if (
+            min(times) < 0
+            or max(times) > TIME_MAX_MS
+            or not blank.isdisjoint(columns[self._time])
+            or not blank.isdisjoint(users)
+            or not blank.isdisjoint(names)
+            or max(map(len, users)) > ID_CHARS_MAX
+        ):
+            return None
+        return _Heads(names, users, times)
+
+    def _with_users(self, block: Block, problems: list[RowProblem]) -> Block:
+        blank = self._blank
+        known = [as_text(row[self._user]) not in blank for row in block.rows]
+        for line, is_known in zip(block.lines, known, strict=True):
+            if not is_known:
+                problems.append(RowProblem(line, ProblemKind.MISSING_ID, "the user is blank"))
+        return block if all(known) else block.only(known)
+
+    def _refusal(self, row: Sequence[Any]) -> tuple[ProblemKind, str] | None:
+        """Why a row with a user gives no event, None when it does; the conditions of `_heads`."""
+        blank = self._blank
+        user = as_text(row[self._user])
+        if self._event is not None and self._name_of(as_text(row[self._event])) in blank:
+            return ProblemKind.MISSING_EVENT, "the event is blank"
         moment = row[self._time]
         if moment in blank:
-            raise RowRefused(ProblemKind.MISSING_TIME, "the time is blank")
+            return ProblemKind.MISSING_TIME, "the time is blank"
         try:
             a_ms = self._to_ms(moment)
         except (ValueError, TypeError, OverflowError):
-            raise RowRefused(ProblemKind.BAD_TIMESTAMP, f"not a time: {moment!r}") from None
+            return ProblemKind.BAD_TIMESTAMP, f"not a time: {moment!r}"
         if not 0 <= a_ms <= TIME_MAX_MS:
-            raise RowRefused(ProblemKind.BAD_TIMESTAMP, f"the time is out of range: {moment!r}")
-        message_id = default_id
-        if self._ids:
-            parts = self._texts(row, self._ids)
-            if blank.isdisjoint(parts):
-                message_id = ":".join(parts)
-        if len(user) > ID_CHARS_MAX or len(message_id) > ID_CHARS_MAX:
-            raise RowRefused(ProblemKind.ID_TOO_LONG, f"over {ID_CHARS_MAX} characters")
-        properties = self._read_properties(row)
-        event = Event("track", message_id, name, user, None, None, None, None, properties)
-        if not self._group or (self._grouped and name not in self._grouped):
-            return a_ms, event, None, None
-        return self._with_product(row, a_ms, event, user)
+            return ProblemKind.BAD_TIMESTAMP, f"the time is out of range: {moment!r}"
+        if len(user) > ID_CHARS_MAX:
+            return ProblemKind.ID_TOO_LONG, f"over {ID_CHARS_MAX} characters"
+        return None
 
-    def _texts(self, row: list[Any], numbers: list[int]) -> list[str]:
-        if self._all_texts:
-            return [row[number] for number in numbers]
-        return [_text(row[number]) for number in numbers]
-
-    def _event_name(self, row: list[Any]) -> str | None:
+    def _names(self, columns: list[tuple[Any, ...]]) -> list[str]:
         if self._event is None:
-            return self._name
-        value = row[self._event]
-        if type(value) is not str:
-            value = _text(value)
+            return [self._name] * len(columns[0])
+        values = _texts(columns[self._event])
+        if self._prefixes:
+            # Rows without a name were left out before, or keep the value.
+            return [self._name_of(value) or value for value in values]
+        return list(map(self._values.get, values, values))
+
+    def _name_of(self, value: str) -> str | None:
         name = self._values.get(value)
-        if name is None and self._keeps_others:
-            name = value
-        if name is not None and name in self._blank:
-            raise RowRefused(ProblemKind.MISSING_EVENT, "the event is blank")
-        return name
+        if name is None and value not in self._blank:
+            for prefix, found in self._prefixes:
+                if value.startswith(prefix):
+                    return found
+        return value if name is None and self._keeps_others else name
 
-    def _read_properties(self, row: list[Any]) -> dict[str, Any]:
-        blank = self._blank
-        properties = {}
-        for number, name, convert in self._properties:
-            value = row[number]
-            if value in blank:
+    def _message_ids(
+        self, columns: list[tuple[Any, ...]], numbers: Sequence[int], base: int
+    ) -> list[str]:
+        parts = [_texts(columns[number]) for number in self._ids]
+        if parts and all(map(self._blank.isdisjoint, parts)):
+            return parts[0] if len(parts) == 1 else list(map(":".join, zip(*parts, strict=True)))
+        name = self._numbering.name
+        made_up = [name(base + number) for number in numbers]
+        if not parts:
+            return made_up
+        return [
+            ":".join(cells) if self._blank.isdisjoint(cells) else number
+            for number, *cells in zip(made_up, *parts, strict=True)
+        ]
+
+    def _read_properties(
+        self, columns: list[tuple[Any, ...]], lines: Sequence[int], problems: list[RowProblem]
+    ) -> list[dict[str, Any]]:
+        """The properties of each row, without the blank ones."""
+        full: dict[str, Sequence[Any]] = {}
+        sparse: dict[str, Sequence[Any]] = {}
+        for index, name, read in self._properties:
+            bad: list[int] = []
+            values = read(columns[index], bad)
+            for row in bad:
+                detail = f"{name}: {columns[index][row]!r}"
+                problems.append(RowProblem(lines[row], ProblemKind.BAD_VALUE, detail))
+            (sparse if None in values else full)[name] = values
+        names = list(full)
+        if full:
+            made = [dict(zip(names, row, strict=True)) for row in zip(*full.values(), strict=True)]
+        else:
+            made = [{} for _ in lines]
+        if sparse:
+            _fill_in(made, sparse)
+        return made
+
+    def _groups(
+        self, columns: list[tuple[Any, ...]], heads: _Heads, properties: list[dict[str, Any]]
+    ) -> tuple[Sequence[Group | None], Sequence[dict[str, Any] | None]]:
+        """By what each row is grouped; the products' properties leave those of the event."""
+        count = len(heads.names)
+        groups: list[Group | None] = [None] * count
+        products: list[dict[str, Any] | None] = [None] * count
+        if not self._group or (self._grouped and self._grouped.isdisjoint(heads.names)):
+            return groups, products
+        blank, grouped, names = self._blank, self._grouped, self._products
+        parts = zip(*(_texts(columns[number]) for number in self._group), strict=True)
+        rows = zip(heads.names, heads.users, parts, properties, strict=True)
+        for number, (name, user, cells, values) in enumerate(rows):
+            if (grouped and name not in grouped) or not blank.isdisjoint(cells):
                 continue
-            if convert is None:
-                properties[name] = value
-                continue
-            try:
-                properties[name] = convert(value)
-            except (ValueError, TypeError, OverflowError):
-                self.bad_values.append(f"{name}: {value!r}")
-        return properties
-
-    def _with_product(self, row: list[Any], a_ms: int, event: Event, user: str) -> MappedRow:
-        parts = self._texts(row, self._group)
-        if not self._blank.isdisjoint(parts):
-            return a_ms, event, None, None
-        product: dict[str, Any] = {}
-        rest: dict[str, Any] = {}
-        for name, value in (event.properties or {}).items():
-            (product if name in self._products else rest)[name] = value
-        event.properties = rest
-        return a_ms, event, (user, event.event, *parts), product
+            groups[number] = (user, name, *cells)
+            products[number] = {key: values.pop(key) for key in names if key in values}
+        return groups, products
 
 
-def _text(value: Any) -> str:
-    if type(value) is str:
-        return value
-    return str(value) if type(value) is int else ""
+def _fill_in(made: list[dict[str, Any]], columns: dict[str, Sequence[Any]]) -> None:
+    names = list(columns)
+    nothing = (None,) * len(names)
+    rows: Iterator[tuple[Any, ...]] = zip(*columns.values(), strict=True)
+    for properties, cells in zip(made, rows, strict=True):
+        if cells == nothing:
+            continue
+        for name, cell in zip(names, cells, strict=True):
+            if cell is not None:
+                properties[name] = cell
 
 
-def _string(value: Any) -> str:
-    if type(value) is not str:
-        raise ValueError
-    return value
-
-
-def _int(value: Any) -> int:
-    number = int(value)
-    # `int` also takes 1_000, 1.5 and true, none of which is an integer in a file.
-    is_text = type(value) is str
-    if ("_" in value if is_text else type(value) is not int) or abs(number) > INTEGER_MAX:
-        raise ValueError
-    return number
-
-
-def _float(value: Any) -> float:
-    number = float(value)
-    is_text = type(value) is str
-    if "_" in value if is_text else type(value) not in (float, int):
-        raise ValueError
-    # NaN and infinity have no JSON: their difference with themselves is not 0.
-    if number - number != 0:
-        raise ValueError
-    return number
-
-
-def _bool(value: Any) -> bool:
-    if type(value) is bool:
-        return value
-    try:
-        return _BOOLEANS[value.lower()]
-    except (KeyError, AttributeError):
-        raise ValueError from None
-
-
-def _from_s(value: Any) -> int:
-    # 1.001 s is 1000.9999999999999 ms as a binary number: round to microseconds first.
-    return round(_float(value) * 1_000_000) // 1000
-
-
-def _from_iso(value: Any) -> int:
-    moment = datetime.fromisoformat(_string(value).strip())
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1_000_000) // 1000
-
-
-_CONVERTERS: Final[dict[str, Convert | None]] = {
-    "string": _string,
-    "int": _int,
-    "float": _float,
-    "bool": _bool,
-}
-_TIMES: Final[dict[str, Callable[[Any], int]]] = {"ms": _int, "s": _from_s, "iso": _from_iso}
+def _texts(column: Sequence[Any]) -> list[str]:
+    if set(map(type, column)) == {str}:
+        return list(column)
+    return list(map(as_text, column))

@@ -45,7 +45,7 @@ def test_lines_are_those_of_the_contents_wherever_chunks_end(
     packing: str, content: bytes, size: int
 ) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-        patched.setattr("engine.files.lines._PLAIN_CHUNK", size)
+        patched.setattr("engine.files.lines._BLOCK", size)
         patched.setattr("engine.files.lines._PACKED_CHUNK", size)
         # A byte that begins no packing; what follows may be anything.
         path = write(Path(folder) / "a", pack(b"x" + content, packing))

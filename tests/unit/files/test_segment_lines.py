@@ -105,10 +105,8 @@ def test_only_the_first_five_places_of_a_kind_are_kept(tmp_path: Path) -> None:
 
 def test_strict_refuses_the_file_at_the_first_problem(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", lines(segment(1), b"nonsense", segment(2)))
-    source = read_events(path, problems=Problems(strict=True))
-    assert next(source).event.message_id == "m1"
     with pytest.raises(FileRefused, match=r"a\.jsonl:2: MALFORMED_JSON"):
-        next(source)
+        list(read_events(path, problems=Problems(strict=True)))
 
 
 def test_a_file_out_of_order_is_refused_with_the_place_and_the_way_out(tmp_path: Path) -> None:
@@ -135,8 +133,6 @@ def test_sorting_puts_events_in_order_and_keeps_ties_as_they_stand(tmp_path: Pat
 def test_a_file_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(FileRefused, match=r"none\.jsonl: cannot be read: No such file"):
         list(read_events(tmp_path / "none.jsonl"))
-    with pytest.raises(FileRefused, match="Is a directory"):
-        list(read_events(tmp_path))
 
 
 def test_parquet_and_csv_without_a_mapping_are_refused(tmp_path: Path) -> None:

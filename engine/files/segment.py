@@ -1,0 +1,84 @@
+"""JSON lines of Segment messages."""
+
+from engine.files.lines import LineReader
+from engine.files.numbering import EVERYTHING
+from engine.files.problems import ProblemKind
+from engine.files.reading import Batches, Early, FileEvent, Reading, file_events
+from schemas.events import BadRecord, Event, decode_event, to_ms
+from schemas.reasons import DeadLetterReason
+
+#: Stands in for a missing messageId until the row has its number.
+_NO_ID = "?"
+
+
+def segment_batches(lines: LineReader, reading: Reading) -> Batches:
+    """The events of a file as they stand, in lists."""
+    last_ms = 0
+    for batch in lines.batches():
+        counted = reading.numbering.count
+        events, last_ms = _read(batch, lines.line + 1, last_ms, reading)
+        reading.problems.rows += reading.numbering.count - counted
+        yield events
+        if reading.ordered and reading.span.ended(last_ms):
+            return
+
+
+def _read(
+    batch: list[bytes], first_line: int, last_ms: int, reading: Reading
+) -> tuple[list[FileEvent], int]:
+    """The events of some lines, and the time of the last one."""
+    found: list[tuple[int, Event, bytes | None]] = []
+    places: list[int] = []
+    nameless: list[tuple[int, Event]] = []
+    early: list[Early] = []
+    ordered, bounded = reading.ordered, reading.span != EVERYTHING
+    add = found.append
+    for place, raw in enumerate(batch):
+        kept: bytes | None = raw
+        try:
+            event = decode_event(raw)
+        except BadRecord as error:
+            # Few files lack messageIds: trying again is cheaper than a number for every line.
+            again = _without_id(raw, error, reading, first_line + place)
+            if again is None:
+                continue
+            event, kept = again, None
+        moment = event.received_at or event.timestamp
+        a_ms = -1 if moment is None else to_ms(moment)
+        if a_ms < last_ms:
+            if a_ms < 0:
+                _count_time(moment is None, reading, first_line + place)
+                continue
+            if ordered:
+                early.append(Early(first_line + place, a_ms, last_ms))
+                continue
+        last_ms = a_ms
+        if kept is None:
+            nameless.append((place, event))
+        if bounded:
+            places.append(place)
+        add((a_ms, event, kept))
+    reading.refuse_order(early)
+    times = [a_ms for a_ms, _, _ in found] if bounded else ()
+    base = reading.numbering.block(times, places, len(batch))
+    for place, event in nameless:
+        event.message_id = reading.numbering.name(base + place)
+    return file_events(found), last_ms
+
+
+def _without_id(raw: bytes, error: BadRecord, reading: Reading, line: int) -> Event | None:
+    """The event once more, its id to be given; None when that is not what it lacks."""
+    if error.reason is DeadLetterReason.MISSING_ID:
+        try:
+            return decode_event(raw, _NO_ID)
+        except BadRecord as second:
+            error = second
+    if raw.strip():
+        reading.problems.add(ProblemKind(error.reason), reading.file, line, error.detail)
+    return None
+
+
+def _count_time(missing: bool, reading: Reading, line: int) -> None:
+    kind = ProblemKind.MISSING_TIME if missing else ProblemKind.BAD_TIMESTAMP
+    detail = "neither receivedAt nor timestamp" if missing else "before 1970"
+    reading.problems.add(kind, reading.file, line, detail)
