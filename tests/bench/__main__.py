@@ -1,4 +1,5 @@
-"""`make bench ARGS="[NAME ...] [--quick] [--write]"`: names are worker, many, latency, backtest."""
+"""`make bench ARGS="[NAME ...] [--quick] [--write]"`: names are worker, many, latency,
+backtest, files."""
 
 import argparse
 import asyncio
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 from schemas.topics import Topics
 from tests.bench import report
 from tests.bench.bed import Bed, make_bed
+from tests.bench.files import bench_files
 from tests.bench.history import backtest_rate, write_stream
 from tests.bench.latency import capacity, open_loop
 from tests.bench.machine import facts, pin_self
@@ -113,11 +115,17 @@ async def bench_backtest(bed: Bed, quick: bool) -> str:
     return f"### Backtest from JSON lines\n\n{report.mid(rates):,.0f} events/s on one core."
 
 
+async def bench_reading(_bed: Bed, quick: bool) -> str:
+    """Event files, reading alone."""
+    return await asyncio.to_thread(bench_files, quick)
+
+
 BENCHES: dict[str, Callable[[Bed, bool], Awaitable[str]]] = {
     "worker": bench_worker,
     "many": bench_many,
     "latency": bench_latency,
     "backtest": bench_backtest,
+    "files": bench_reading,
 }
 
 

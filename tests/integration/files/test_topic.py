@@ -81,7 +81,7 @@ def test_all_partitions_are_one_history_by_append_time(
     assert found == [(a_ms, f"m{n}") for a_ms, _, n in expected] + [(5_001, "back")]
     assert kinds == [("outcome", 2), ("tick", 1)]
     ((count, example),) = problems
-    assert (count, example.split(" ")[0]) == (1, f"{topic}[1]:135:")
+    assert (count, example.split(" ")[0]) == (1, f"{topic}[1]:134:")
 
 
 def test_only_what_was_appended_in_the_range_is_read(kafka: KafkaBroker, topic_prefix: str) -> None:

@@ -63,3 +63,26 @@ def test_the_real_month_is_read_without_a_problem() -> None:
     names = Counter(found.event.event for found in events)
     assert names.keys() >= {"Page Viewed", "Product Added", "Checkout Step Viewed"}
     assert names["Order Completed"] > 50
+
+
+def test_the_uci_mapping_makes_one_order_of_an_invoice_and_tells_cancellations(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+        "536365,85123A,HEART,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom\n"
+        '536365,71053,"LANTERN, METAL",6,2010-12-01 08:27:00,3.39,17850.0,United Kingdom\n'
+        "C536379,D,Discount,-1,2010-12-01 09:41:00,27.5,14527.0,United Kingdom\n"
+        "A563185,B,Adjust bad debt,1,2011-08-12 14:50:00,11062.06,,United Kingdom\n"
+    )
+    mapping = load_mapping(EXAMPLES / "uci" / "mapping.yaml")
+    found = list(read_events(path, mapping, problems=Problems(strict=True)))
+    assert [(e.event.event, e.event.message_id, e.event.user_id) for e in found] == [
+        ("Order Completed", "536365", "17850.0"),
+        ("Order Cancelled", "C536379", "14527.0"),
+    ]
+    assert (found[0].event.properties or {})["products"] == [
+        {"product_id": "85123A", "name": "HEART", "quantity": 6, "price": 2.55},
+        {"product_id": "71053", "name": "LANTERN, METAL", "quantity": 6, "price": 3.39},
+    ]
