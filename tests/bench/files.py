@@ -43,21 +43,14 @@ def bench_files(quick: bool) -> str:
         small = Path(directory) / "small.jsonl"
         small.write_bytes(b"".join(map(_small, events.open("rb"))))
         for label, path in (("JSON lines, 490 bytes", events), ("JSON lines, 180 bytes", small)):
-            decode = msgspec.json.Decoder(Event).decode
-            pair = (
-                (lambda path=path: read_events(path)),
-                (lambda path=path, decode=decode: map(decode, path.open("rb"))),
-            )
-            rows.append([label, *_rates(pair)])
+            decoded = map(msgspec.json.Decoder(Event).decode, path.open("rb"))
+            rows.append([label, *_rates(read_events(path), decoded, most)])
     for name, file in _REAL.items():
         path = _DATA / file
         if path.exists():
             rules = load_mapping(_ROOT / "examples" / name / "mapping.yaml")
-            pair = (
-                (lambda path=path, rules=rules: read_events(path, rules)),
-                (lambda path=path: _csv_rows(path)),
-            )
-            rows.append([f"CSV by a mapping, {name}", *_rates(pair)])
+            found = _rates(read_events(path, rules), _csv_rows(path), most)
+            rows.append([f"CSV by a mapping, {name}", *found])
     head = ["what", "events per CPU s", "its decoder alone", "ratio"]
     return "### Reading event files\n\n" + table(head, rows)
 
