@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 from schemas.deliveries import Limits
 from schemas.reasons import Reason
+from triggers.effects import Reached
+from triggers.program import Withdrawals
 
 
 class Position(NamedTuple):
@@ -30,6 +32,7 @@ class ShardMeta:
 
     `next_seq` numbers the next outbox entry. `forwarded` maps a source partition to the last offset
     applied from it. Below `withhold_until` deliveries are withheld (design.md section 4).
+    `withdrawn`: what activations have withdrawn so far, by trigger.
     """
 
     position: Position
@@ -40,6 +43,7 @@ class ShardMeta:
     forwarded: Mapping[int, int]
     withhold_until: int
     next_due: int
+    withdrawn: Mapping[str, Withdrawals]
 
 
 class LedgerEntry(NamedTuple):
@@ -59,7 +63,9 @@ class Commit:
     `due`: user -> score in the timer index, 0 removes. `outbox`: the entry stored under `seq`, or
     None. `trim_to`: entries with a number <= this are dropped, -1 for none. `withheld` keeps
     delivery records back, `unwithheld` drops them (their outcome is in the log, or they were
-    released through the outbox of this very commit).
+    released through the outbox of this very commit). `reached` enters claims that a rolled back
+    store has forgotten in their rings, which then keep `ring_keep` claims or more. `withdrawn` sets
+    all withdrawals of a trigger. `pending` counts instances up or down, by `trigger|revision`.
     """
 
     shard: int
@@ -84,6 +90,10 @@ class Commit:
     funnel: dict[str, int] = field(default_factory=dict)
     forwarded: dict[int, int] = field(default_factory=dict)
     withhold_until: int = 0
+    reached: list[Reached] = field(default_factory=list)
+    ring_keep: int = 0
+    withdrawn: dict[str, Withdrawals] = field(default_factory=dict)
+    pending: dict[str, int] = field(default_factory=dict)
 
 
 class CommitStatus(StrEnum):
@@ -142,6 +152,9 @@ class ShardStore(Protocol):
     async def funnel(self, shard: int) -> dict[str, int]:
         """All funnel counters of the shard."""
 
+    async def pending(self, shard: int) -> dict[str, int]:
+        """How many instances are pending, by `trigger|revision` under which they were armed."""
+
     async def aclose(self) -> None:
         """Give back connections."""
 
@@ -151,7 +164,8 @@ class GateAnswer(StrEnum):
 
     SEND: claimed, go. GONE: no such open delivery (its outcome is in the log, or it was rolled
     back): drop it silently. WAIT: somebody claimed it less than the lease ago. UNKNOWN: claimed,
-    the lease is over, no outcome. CANCELLED, EXPIRED: end it so. REFUSED: a limit says not now.
+    the lease is over, no outcome. CANCELLED, EXPIRED: end it so. BEHIND: the store was rolled back
+    and has not caught up, so claims may be missing: ask later. REFUSED: a limit says not now.
     """
 
     SEND = "SEND"
@@ -160,13 +174,15 @@ class GateAnswer(StrEnum):
     UNKNOWN = "UNKNOWN"
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
+    BEHIND = "BEHIND"
     REFUSED = "REFUSED"
 
 
 class Claim(NamedTuple):
     """One question to the gate. `now_ms` is sending time, `lease_ms` outlives the request.
 
-    `counted`: a marketing message, which enters the user's ring of claim times.
+    `counted`: a marketing message, which enters the user's ring of claim times. `after`: the offset
+    of the log that the store must have applied, or what it knows of claims is not all.
     """
 
     shard: int
@@ -177,6 +193,7 @@ class Claim(NamedTuple):
     lease_ms: int
     limits: Limits
     counted: bool = True
+    after: int = -1
 
 
 class Verdict(NamedTuple):

@@ -23,7 +23,10 @@ class DeadToken(msgspec.Struct, frozen=True):
 
 
 class OutcomeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How one delivery ended. The first one per delivery counts (design.md T9)."""
+    """How one delivery ended. The first one per delivery counts (design.md T9).
+
+    `claimed_at_ms`: when the gate let it go, 0 where whoever writes this did not claim it.
+    """
 
     delivery_id: str
     user: str
@@ -34,6 +37,7 @@ class OutcomeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
     attempts: int = 1
     dead_tokens: list[DeadToken] = []
+    claimed_at_ms: int = 0
     version: int = 1
 
 

@@ -20,7 +20,7 @@ from schemas.records import OutcomeRecord
 from triggers import absence, bundles, retention
 from triggers.admission import Candidate, check_cooldown, refund, refusal, take
 from triggers.devices import register_device, remove_dead
-from triggers.effects import Admitted, Effects, FunnelKey, Journal, Merge
+from triggers.effects import Admitted, Effects, FunnelKey, Journal, Merge, Reached
 from triggers.identity import delivery_id
 from triggers.merging import absorb, freeze, merge_of
 from triggers.names import is_merging
@@ -98,6 +98,7 @@ def apply_merge(
     changed = fire_before(program, user, state, a, out)
     if state.merged_into == known:
         return changed
+    _count(state, -1, out)
     moved = freeze(state, known)
     if moved is not None and not is_blank(moved):
         out.merges.append(Merge(user, known, a, moved))
@@ -110,7 +111,9 @@ def apply_merged(
 ) -> bool:
     """Another profile is a part of `user` from here on; `moved` is what it held."""
     fire_before(program, user, state, a, out)
+    _count(state, -1, out)
     absorb(program, user, state, moved, a, out)
+    _count(state, 1, out)
     _settle(program, user, state, out)
     return True
 
@@ -132,6 +135,9 @@ def apply_outcome(
     state.pending.remove(pending)
     if record.reason in REFUNDED:
         refund(state, pending)
+    elif pending.counts:
+        claimed_ms = record.claimed_at_ms or record.at_ms
+        out.reached.append(Reached(user, record.delivery_id, record.trigger, claimed_ms))
     out.closed.append(record.delivery_id)
     out.journal.append(Journal(user, a, record.trigger, record.reason, record.delivery_id))
     trigger = program.triggers.get(record.trigger)
@@ -143,13 +149,50 @@ def apply_outcome(
 
 def fire_before(program: Program, user: str, state: UserState, limit_ms: int, out: Effects) -> bool:
     """Fire every timer of the user with F < `limit_ms`, in order of F."""
-    changed = False
+    changed = bool(program.withdrawn) and _withdraw(program, user, state, out)
     while 0 < state.due < limit_ms:
         changed = True
         due = state.due
         _fire(program, user, state, due, limit_ms, out)
         _settle(program, user, state, out)
     return changed
+
+
+def _withdraw(program: Program, user: str, state: UserState, out: Effects) -> bool:
+    """Cancel the instances that an activation has withdrawn. It comes before anything else that
+    happens to the user after that activation, so it may come late."""
+    found = [
+        (instance, at)
+        for instance in state.instances
+        if (at := _withdrawn_at(program, instance)) is not None
+    ]
+    for instance, at in found:
+        _remove(state, instance, out)
+        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, at, out)
+        trigger, revision = instance.trigger, instance.revision
+        out.decisions.append(_ended(instance, user, revision, at, Outcome.CANCELLED, None))
+        out.journal.append(Journal(user, at, trigger, "CANCELLED", "apply"))
+        out.funnel[FunnelKey(trigger, revision, "", at // DAY_MS, Outcome.CANCELLED)] += 1
+    if found:
+        _settle(program, user, state, out)
+    return bool(found)
+
+
+def _withdrawn_at(program: Program, instance: Instance) -> int | None:
+    for revision, at in program.withdrawn.get(instance.trigger, ()):
+        if instance.revision <= revision:
+            return at
+    return None
+
+
+def _count(state: UserState, sign: int, out: Effects) -> None:
+    for instance in state.instances:
+        out.pending[instance.trigger, instance.revision] += sign
+
+
+def _remove(state: UserState, instance: Instance, out: Effects) -> None:
+    state.instances.remove(instance)
+    out.pending[instance.trigger, instance.revision] -= 1
 
 
 def _settle(program: Program, user: str, state: UserState, out: Effects) -> None:
@@ -190,7 +233,7 @@ def _fire_instance(
     trigger = program.triggers.get(instance.trigger)
     if trigger is None:
         # The trigger was removed while the instance was pending.
-        state.instances.remove(instance)
+        _remove(state, instance, out)
         absence.remember_end(state, instance.trigger, instance.per, instance.start_e, due, out)
         at = max(due, state.decided_at)
         out.decisions.append(_ended(instance, user, 0, at, Outcome.SUPPRESSED, Reason.PAUSED))
@@ -205,7 +248,7 @@ def _fire_instance(
         next_ms = absence.fire_time(trigger, following, instance.start_e, chain_e)
         instance.fire_at = max(next_ms, due + 1)
     else:
-        state.instances.remove(instance)
+        _remove(state, instance, out)
         absence.remember_end(state, instance.trigger, instance.per, instance.start_e, due, out)
     return [candidate]
 
@@ -269,7 +312,7 @@ def _cancel(
     for instance in list(state.instances):
         if instance.trigger == trigger.id and absence.matches(clause, fields, instance.fields):
             changed = True
-            state.instances.remove(instance)
+            _remove(state, instance, out)
             absence.remember_end(state, trigger.id, instance.per, instance.start_e, a, out)
             out.decisions.append(
                 _ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None)
@@ -359,7 +402,7 @@ def _arm(
         absence.remember_untimed(state, trigger.id, activation.key, a, out)
     chain_e = 0 if current is None else current.chain_e or current.start_e
     if current is not None:
-        state.instances.remove(current)
+        _remove(state, current, out)
     instance = Instance(
         trigger=trigger.id,
         per=per,
@@ -369,6 +412,7 @@ def _arm(
         fire_at=absence.fire_time(trigger, 0, e, chain_e or e),
         fields=_kept_fields(trigger, activation),
         progress=None if activation.event == activation.key else Progress(activation.event),
+        revision=trigger.revision,
     )
     if absence.died_already(state, trigger, e, instance.fields):
         absence.remember_end(state, trigger.id, per, e, a, out)
@@ -376,6 +420,7 @@ def _arm(
         out.funnel[_stage(trigger, a, Outcome.CANCELLED)] += 1
         return True
     state.instances.append(instance)
+    out.pending[trigger.id, trigger.revision] += 1
     if current is None:
         out.journal.append(Journal(user, a, trigger.id, "ARMED", activation.key))
     _bound_instances(user, state, trigger, a, out)
@@ -398,7 +443,7 @@ def _bound_instances(
     if len(mine) <= INSTANCES_MAX:
         return
     oldest = min(mine, key=lambda instance: (instance.fire_at, instance.per))
-    state.instances.remove(oldest)
+    _remove(state, oldest, out)
     absence.remember_end(state, trigger.id, oldest.per, oldest.start_e, a, out)
     out.decisions.append(_ended(oldest, user, trigger.revision, a, Outcome.CANCELLED, None))
     out.evicted["instances"] += 1

@@ -36,6 +36,15 @@ class Admitted(NamedTuple):
     items: tuple[tuple[dict[str, object], dict[str, object]], ...] = ()
 
 
+class Reached(NamedTuple):
+    """A counted delivery that reached somebody, or may have, and when the gate let it go."""
+
+    user: str
+    delivery_id: str
+    trigger: str
+    claimed_at_ms: int
+
+
 class Journal(NamedTuple):
     """One line of a user's journal: what happened to a trigger, and by which message."""
 
@@ -71,13 +80,16 @@ class Effects:
     """The commands of one batch, in the order they were decided.
 
     `forgotten`: users of whom nothing was left, and how many journal lines there were then: the
-    lines before that go, too.
+    lines before that go, too. `pending`: instances more or less, by trigger and the revision they
+    were armed under.
     """
 
     decisions: list[Decision] = field(default_factory=list)
     deliveries: list[Admitted] = field(default_factory=list)
     cancelled: list[tuple[str, int]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    reached: list[Reached] = field(default_factory=list)
+    pending: Counter[tuple[str, int]] = field(default_factory=Counter)
     journal: list[Journal] = field(default_factory=list)
     merges: list[Merge] = field(default_factory=list)
     forgotten: dict[str, int] = field(default_factory=dict)

@@ -9,7 +9,7 @@ equality (`properties.category: shoes`) are told apart by a dictionary look-up, 
 them cost about as much as ten.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,6 +22,10 @@ from triggers.names import ANY, is_merging, role_name
 from triggers.paths import Reader, compile_path, is_wild
 from triggers.patterns.base import Pattern
 from triggers.policy import CompiledPolicy
+
+Withdrawals = tuple[tuple[int, int], ...]
+"""(revision, time) of each, oldest first: instances that were armed under this revision or an
+earlier one are cancelled at that append time."""
 
 
 class Unless(NamedTuple):
@@ -140,6 +144,8 @@ class Program:
 
     `watching` are the triggers whose pattern wakes up by itself. `traits` and `zoned` say what is
     kept of every user.
+    `cancelled_to`: trigger -> the revision up to which pending instances were ever cancelled by an
+    apply. `withdrawn` says when a shard met that; each shard fills in its own.
     """
 
     number: int
@@ -151,6 +157,8 @@ class Program:
     sends_window_ms: int
     traits: tuple[str, ...] = ()
     zoned: bool = False
+    cancelled_to: Mapping[str, int] = field(default_factory=dict)
+    withdrawn: Mapping[str, Withdrawals] = field(default_factory=dict)
 
     def hits(self, event: Event) -> Hits | None:
         """The roles of a client event; None when it leaves every user's state as it is."""

@@ -45,6 +45,7 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
     `start_e` is the client time of `$event`, from which the wait runs, `chain_e` that of the first
     one of its chain of restarts (0: the same). `fields` are the declared values of `$start` by
     path, and those of `$event` by `$` and path where it is another event.
+    `revision` is that of the trigger when it was armed.
     """
 
     trigger: str
@@ -55,6 +56,7 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
     fire_at: int
     fields: dict[str, Any] = {}
     progress: Progress | None = None
+    revision: int = 0
 
 
 class Cancel(msgspec.Struct, array_like=True, gc=False):

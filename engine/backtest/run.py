@@ -151,6 +151,7 @@ class Backtest:
         effects.closed.clear()
         effects.fired_ms.clear()
         effects.funnel.clear()
+        effects.pending.clear()
         if effects.unevaluated:
             self.tally.unevaluated.update(effects.unevaluated)
             effects.unevaluated.clear()

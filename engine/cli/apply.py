@@ -1,5 +1,6 @@
 """`tripline apply`: register a workspace folder and put it in force on every shard."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from engine.cli.registry import (
     ByOption,
     MessageOption,
     load_folder_or_fail,
+    pending_of,
     run_on_registry,
     show_applied,
     show_plan,
@@ -27,12 +29,25 @@ from engine.registry.changes import plan_apply
 from engine.registry.operations import open_to_read, open_to_write
 
 
+class OnPending(StrEnum):
+    """What becomes of the pending instances of triggers that are changed or removed."""
+
+    KEEP = "keep"
+    CANCEL = "cancel"
+
+
 def apply(
     folder: FolderArgument = Path(),
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove what is not in the folder.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    pending: Annotated[
+        OnPending,
+        typer.Option(
+            "--pending", help="Pending instances of changed and removed triggers: keep or cancel."
+        ),
+    ] = OnPending.KEEP,
     message: MessageOption = "",
     by: ByOption = "",
     output: OutputOption = Output.TABLE,
@@ -41,24 +56,35 @@ def apply(
     """Register a workspace folder and activate it on every shard, without a restart.
 
     Unchanged definitions keep their revision. Run again after a failure: it finishes what was
-    begun. Exit codes: 2 the folder or a setting is wrong and nothing was written, 5 somebody else
-    applied meanwhile, 6 Kafka cannot be reached.
+    begun. Pending instances keep their deadlines and the new revision decides, or they are
+    cancelled as of the activation. Exit codes: 2 the folder or a setting is wrong and nothing was
+    written, 5 somebody else applied meanwhile, 6 Kafka cannot be reached.
     """
+    cancel = pending is OnPending.CANCEL
     wanted = load_folder_or_fail(folder)
     settings = load_settings_or_fail(require=() if dry_run else ("log_secret",))
 
     async def preview() -> None:
         async with open_to_read(settings, timeout) as reader:
-            plan = plan_apply(
-                reader.history, wanted.triggers, wanted.policies, prune=prune, now_ms=0
-            )
-        show_plan(plan, output, registry=plan.base, dry_run=True, partitions=0)
+            history = reader.history
+            plan = plan_apply(history, wanted.triggers, wanted.policies, prune=prune, now_ms=0)
+            waiting = await pending_of(settings, plan, history)
+        show_plan(plan, output, waiting, registry=plan.base, dry_run=True, partitions=0)
         talk("dry run: nothing was written")
 
     async def write() -> None:
         async with open_to_write(settings, timeout) as registry:
-            plan = registry.plan(wanted.triggers, wanted.policies, prune=prune)
+            plan = registry.plan(
+                wanted.triggers, wanted.policies, prune=prune, cancel_pending=cancel
+            )
+            waiting = await pending_of(settings, plan, registry.reader.history)
             applied = await registry.put_in_force(plan, signature(by, message))
-        show_applied(applied, output)
+        show_applied(applied, output, waiting)
+        if plan.edited:
+            talk(
+                "pending instances of edited triggers are cancelled"
+                if cancel
+                else "pending instances of edited triggers keep their deadlines"
+            )
 
     run_on_registry(settings, preview if dry_run else write)

@@ -3,7 +3,7 @@
 import getpass
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from aiokafka.errors import (
@@ -25,13 +25,19 @@ from engine.cli.common import (
     talk_hints,
 )
 from engine.logs import setup_command_logs
-from engine.registry.changes import NotRegisteredError, Plan, WrongStateError
+from engine.ports import StoreUnavailable
+from engine.registry.changes import NotRegisteredError, Plan, Row, WrongStateError
 from engine.registry.connect import KafkaUnreachableError
+from engine.registry.entries import TRIGGER
 from engine.registry.folder import Folder, NotAWorkspaceError, load_folder
+from engine.registry.history import History
 from engine.registry.operations import Applied, ConflictError, Signature
+from engine.registry.pending import count_pending
 from engine.registry.reader import RegistryLostError, RegistryTimeoutError, TopicMissingError
 from engine.registry.versions import UnreadableDefinitionError
 from engine.settings import Settings
+from engine.store.errors import StoreBroken
+from engine.store.redis import RedisStore
 from triggers.workspace import DefinitionError, DefinitionErrors
 
 EXIT_CODES: Mapping[type[BaseException], ExitCode] = {
@@ -46,6 +52,8 @@ EXIT_CODES: Mapping[type[BaseException], ExitCode] = {
     WrongStateError: ExitCode.ERROR,
 }
 _NOT_ALLOWED = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
+
+Pending: TypeAlias = Mapping[str, int | None]
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The trigger's id.")]
 MessageOption = Annotated[
@@ -109,28 +117,53 @@ def signature(by: str, message: str) -> Signature:
     return Signature(by or getpass.getuser(), message)
 
 
-def show_plan(plan: Plan, output: Output, **fields: Any) -> None:
-    """The rows of a plan on stdout."""
+def show_plan(plan: Plan, output: Output, pending: Pending | None = None, **fields: Any) -> None:
+    """The rows of a plan on stdout. `pending`: how many instances wait, by edited trigger."""
+    waiting = pending or {}
     if output is Output.JSON:
-        rows = [row._asdict() for row in plan.rows]
+        rows = [row._asdict() | _waiting(row, waiting) for row in plan.rows]
         data_json({**fields, "base": plan.base, "changes": rows})
     elif plan.rows:
-        heads = ("KIND", "NAME", "CHANGE", "REVISION", "STATE", "NOTE")
+        heads = ("KIND", "NAME", "CHANGE", "REVISION", "STATE", "PENDING", "NOTE")
         data(
             table(
                 heads,
                 [
-                    (row.kind, row.name, row.change, row.revision, row.state, row.note)
+                    (*row[:4], row.state, _waiting(row, waiting).get("pending", ""), row.note)
                     for row in plan.rows
                 ],
             )
         )
 
 
-def show_applied(applied: Applied, output: Output) -> None:
+def _waiting(row: Row, pending: Pending) -> dict[str, Any]:
+    if row.kind != TRIGGER or row.name not in pending:
+        return {}
+    return {"pending": pending[row.name]}
+
+
+async def pending_of(settings: Settings, plan: Plan, history: History) -> Pending:
+    """How many instances wait of each trigger that the plan edits; None where Redis does not say:
+    an edit need not wait for it."""
+    names = [row.name for row in plan.edited]
+    if not names:
+        return {}
+    store = RedisStore(settings.redis_url, settings.key_prefix, timeout_s=settings.redis_timeout_s)
+    try:
+        before = history.contents(history.latest).cancelled_to
+        found = await count_pending(store, settings.partitions, before)
+    except (StoreUnavailable, StoreBroken) as error:
+        talk(f"pending instances are not counted: {error}")
+        return dict.fromkeys(names)
+    finally:
+        await store.aclose()
+    return {name: found[name] for name in names}
+
+
+def show_applied(applied: Applied, output: Output, pending: Pending | None = None) -> None:
     """What became of a plan: rows on stdout, a sentence on stderr."""
     plan, number, partitions = applied
-    show_plan(plan, output, registry=number, dry_run=False, partitions=partitions)
+    show_plan(plan, output, pending, registry=number, dry_run=False, partitions=partitions)
     if not number:
         talk("nothing to register")
     elif plan.changes:

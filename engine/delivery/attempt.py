@@ -64,7 +64,8 @@ class Drop(NamedTuple):
 class Finish(NamedTuple):
     """It ends so. `release`: give the claim back, it surely did not arrive.
 
-    `attempts` is how many requests were made for it, over all its rounds.
+    `attempts` is how many requests were made for it, over all its rounds; `claimed_at_ms` when the
+    gate let the last one go, 0 for an end without a claim.
     """
 
     reason: Reason
@@ -73,6 +74,7 @@ class Finish(NamedTuple):
     code: str = ""
     dead_tokens: tuple[DeadToken, ...] = ()
     release: bool = False
+    claimed_at_ms: int = 0
 
 
 class Requeue(NamedTuple):
@@ -113,6 +115,10 @@ def after_verdict(
         return Send()
     if verdict.answer is GateAnswer.GONE:
         return Drop()
+    if verdict.answer is GateAnswer.BEHIND:
+        # Catching up takes moments or minutes: after a short wait a longer one.
+        tier = 1 if delivery.not_before_ms and len(rules.tiers_ms) > 1 else 0
+        return Requeue(rules.tiers_ms[tier], delivery.attempt, uncertain)
     if verdict.answer is GateAnswer.WAIT:
         return _wait(delivery, verdict, now_ms, uncertain, rules)
     if verdict.answer is GateAnswer.REFUSED:

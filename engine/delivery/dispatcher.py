@@ -28,6 +28,7 @@ from engine.delivery.attempt import (
     after_verdict,
     unsent,
 )
+from engine.delivery.fences import Fences
 from engine.delivery.intake import Item
 from engine.delivery.lanes import Lanes, Slots
 from engine.delivery.outcomes import LogWriter, Records
@@ -75,6 +76,7 @@ class Surroundings:
     providers: Providers
     records: Records
     writer: LogWriter
+    fences: Fences
     rules: Rules
     health: Health
     redis: str
@@ -94,6 +96,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._stopping = False
         self._sends: set[asyncio.Task[None]] = set()
+        self._sending: set[str] = set()
 
     # the queue
 
@@ -174,11 +177,15 @@ class Dispatcher:
         wanted = []
         for item in items:
             blocked_s = around.providers.blocked_s(item.delivery)
-            if blocked_s:
+            if item.delivery.delivery_id in self._sending:
+                # A second record of it, from a shard that decided it again: the store may have
+                # forgotten our claim.
+                self._end(item, _later(item, self._rules.lease_ms))
+            elif blocked_s:
                 # Out of the way of the other provider's. Not claimed, so it is not judged either:
                 # should it expire, the gate will say so.
                 wait_ms = max(int(blocked_s * 1000), self._rules.tiers_ms[0])
-                self._end(item, Requeue(wait_ms, item.delivery.attempt, item.uncertain))
+                self._end(item, _later(item, wait_ms))
             else:
                 wanted.append(item)
         if not wanted:
@@ -216,6 +223,7 @@ class Dispatcher:
             self._rules.lease_ms,
             NO_LIMITS if self._rules.log_clock else delivery.limits,
             delivery.marketing,
+            self._around.fences.after(delivery),
         )
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -232,12 +240,16 @@ class Dispatcher:
     # one delivery
 
     def _begin(self, item: Item, claim: Claim) -> None:
+        self._sending.add(claim.delivery_id)
         task = spawn(self._send(item, claim), "send", self._around.fatal)
         self._sends.add(task)
         task.add_done_callback(self._sends.discard)
 
     async def _send(self, item: Item, claim: Claim) -> None:
         following = await self._attempt(item)
+        self._sending.discard(claim.delivery_id)
+        if isinstance(following, Finish):
+            following = following._replace(claimed_at_ms=claim.now_ms)
         if following.release:
             await self._patiently(lambda: self._around.gate.release([claim]))
         self._end(item, following)
@@ -304,6 +316,10 @@ class Dispatcher:
     def _free(self, delivery: Delivery) -> None:
         self._slots.give(self._around.providers.route(delivery), _slots(delivery))
         self._wake.set()
+
+
+def _later(item: Item, wait_ms: int) -> Requeue:
+    return Requeue(wait_ms, item.delivery.attempt, item.uncertain)
 
 
 def _slots(delivery: Delivery) -> int:

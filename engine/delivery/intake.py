@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from engine import clock
+from engine.delivery.fences import Fence, Fences
 from engine.delivery.offsets import Window
 from engine.delivery.outcomes import is_uncertain
 from schemas.deliveries import Delivery, decode_delivery
@@ -80,9 +81,11 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         queue: Queue,
         window_max: int,
         lane: Lane | None,
+        fences: Fences,
     ) -> None:
         self._topics = list(topics)
         self._queue = queue
+        self._fences = fences
         self._window_max = window_max
         self._records_max = min(POLL_RECORDS_MAX, window_max)
         self._lane = lane
@@ -95,6 +98,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         self._windows: dict[TopicPartition, Window] = {}
+        self._fenced: dict[TopicPartition, Fence] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
         self._lane_full = False
@@ -114,6 +118,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         """Poll until cancelled. Raises what Kafka raises for good."""
         while True:
             found = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=self._records_max)
+            windows = self._windows
+            if windows and not self._fenced:
+                fenced = await self._fences.build(windows)
+                if self._windows is not windows:
+                    continue  # what was found is read again by whoever has it now
+                self._fenced = dict(fenced)
             for tp, records in found.items():
                 window = self._windows.get(tp)
                 if window is not None:
@@ -161,23 +171,29 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the group stands."""
         self._windows = {tp: Window() for tp in assigned}
+        self._fenced = {}
         self._joined = True
         log.info("lanes_assigned", topics=self._topics, partitions=len(self._windows))
 
     def _forget(self) -> None:
         self._windows = {}
+        self._fenced = {}
         self._committed = {}
         self._paused = set()
 
     def _take(self, tp: TopicPartition, window: Window, records: list[ConsumerRecord]) -> None:
         for record in records:
             window.read(record.offset)
-            self._accept(window, record)
+            self._fences.read(record)
+            self._accept(tp, window, record)
 
-    def _accept(self, window: Window, record: ConsumerRecord) -> None:
+    def _accept(self, tp: TopicPartition, window: Window, record: ConsumerRecord) -> None:
         """Queue a record that was read."""
         delivery, fault = _decode(record)
         if delivery is not None:
+            fence = self._fenced[tp]
+            if record.offset < fence.new_from:
+                delivery.after = max(delivery.after, fence.after)
             self._queue.put(Item(delivery, window, record.offset, is_uncertain(record)))
         else:
             self._queue.refuse(record, fault, lambda: window.done(record.offset))
@@ -209,8 +225,9 @@ class RetryIntake(Intake):
         group: str,
         queue: Queue,
         window_max: int,
+        fences: Fences,
     ) -> None:
-        super().__init__(options, topics, group, queue, window_max, None)
+        super().__init__(options, topics, group, queue, window_max, None, fences)
         #: Heaps of (not before, offset, record): a longer wait holds up no shorter one.
         self._held: dict[TopicPartition, list[tuple[int, int, ConsumerRecord]]] = {}
 
@@ -226,7 +243,7 @@ class RetryIntake(Intake):
         now_ms = clock.now_ms()
         for tp, held in self._held.items():
             while held and held[0][0] <= now_ms:
-                self._accept(self._windows[tp], heappop(held)[2])
+                self._accept(tp, self._windows[tp], heappop(held)[2])
         super()._balance()
 
     def _must_wait(self, tp: TopicPartition, window: Window) -> bool:

@@ -67,6 +67,7 @@ class Records:
                 code=end.code,
                 attempts=end.attempts,
                 dead_tokens=list(end.dead_tokens),
+                claimed_at_ms=end.claimed_at_ms,
             )
         )
         key = delivery.user.encode()

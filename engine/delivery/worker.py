@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 import structlog
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from engine.delivery import observed
 from engine.delivery.attempt import Rules
 from engine.delivery.dispatcher import Definitions, Dispatcher, Surroundings
+from engine.delivery.fences import Fences
 from engine.delivery.intake import Intake, RetryIntake
 from engine.delivery.lanes import Lanes, Slots
 from engine.delivery.outcomes import LogWriter, Records
@@ -78,12 +79,15 @@ class DeliveryWorker:
             request_timeout_ms=30_000,
         )
         self._writer = LogWriter(self._producer)
+        self._probe = AIOKafkaConsumer(**client_options(settings), group_id=None)
+        fences = Fences(self._probe, topics.events)
         around = Surroundings(
             gate=gate,
             definitions=definitions,
             providers=self._providers,
             records=records,
             writer=self._writer,
+            fences=fences,
             rules=rules,
             health=health,
             redis=settings.redis_address,
@@ -95,7 +99,7 @@ class DeliveryWorker:
             Lanes(settings.lane_weights),
             Slots(settings.in_flight_max, self._providers.names),
         )
-        self._intakes = self._make_intakes(topics, records.tier_topics)
+        self._intakes = self._make_intakes(topics, records.tier_topics, fences)
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self.progress = Progress("the delivery worker's loop", 60.0)
@@ -120,6 +124,8 @@ class DeliveryWorker:
             stack.push_async_callback(self._providers.aclose)
             await self._producer.start()
             stack.push_async_callback(self._producer.stop)
+            await self._probe.start()
+            stack.push_async_callback(self._probe.stop)
             writing = spawn(self._writer.run(), "delivery-writer", self._fatal)
             stack.callback(writing.cancel)
             for intake in self._intakes:
@@ -166,17 +172,21 @@ class DeliveryWorker:
             self._failure = error
         self._stop.set()
 
-    def _make_intakes(self, topics: Topics, tier_topics: tuple[str, ...]) -> list[Intake]:
+    def _make_intakes(
+        self, topics: Topics, tier_topics: tuple[str, ...], fences: Fences
+    ) -> list[Intake]:
         options = client_options(self._settings) | {
             "session_timeout_ms": int(self._settings.session_timeout_s * 1000),
             "heartbeat_interval_ms": int(self._settings.heartbeat_s * 1000),
         }
         group, window_max = f"{self._settings.group}.deliver", self._settings.window_max
         intakes: list[Intake] = [
-            Intake(options, [topic], f"{group}.{lane}", self._dispatcher, window_max, lane)
+            Intake(options, [topic], f"{group}.{lane}", self._dispatcher, window_max, lane, fences)
             for lane, topic in topics.lanes.items()
         ]
-        retry = RetryIntake(options, tier_topics, f"{group}.retry", self._dispatcher, window_max)
+        retry = RetryIntake(
+            options, tier_topics, f"{group}.retry", self._dispatcher, window_max, fences
+        )
         return [*intakes, retry]
 
     async def _keep_house(self) -> None:

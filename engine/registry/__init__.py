@@ -10,5 +10,6 @@
 - `folder`, `changes`: a workspace folder, and what an apply of it would change.
 - `writer`: append an apply, and activate a version: a sealed control record on every partition of
   the log, so that what a shard decides depends on the log alone (design.md section 4).
+- `pending`: how many instances the triggers that an apply edits have armed.
 - `operations`: apply, pause, resume and read, as the command line and the API use them.
 """

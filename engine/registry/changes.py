@@ -57,6 +57,12 @@ class Plan:
         """False when the version would be equal to the one it is made from."""
         return any(row.change not in (Change.UNCHANGED, Change.KEPT) for row in self.rows)
 
+    @property
+    def edited(self) -> list[Row]:
+        """The triggers that it changes or removes: what they have armed may still be pending."""
+        edits = (Change.CHANGED, Change.REMOVED)
+        return [row for row in self.rows if row.kind == TRIGGER and row.change in edits]
+
 
 class NotRegisteredError(Exception):
     """No trigger of that id in the latest version."""
@@ -73,20 +79,26 @@ def plan_apply(
     *,
     prune: bool,
     now_ms: int,
+    cancel_pending: bool = False,
 ) -> Plan:
     """The latest version with these definitions in it; with `prune` nothing else is left.
+
+    With `cancel_pending` it withdraws the instances that triggers changed or removed by it have
+    armed so far; else their deadlines stay, and the current revision decides.
 
     The version is compiled as a proof, so what raises here would have stopped every shard. Raises
     UnreadableDefinitionError when a trigger that stays was registered by a newer release.
     """
     before = history.contents(history.latest)
-    plan = Plan(history.latest, Contents({}, {}))
+    plan = Plan(history.latest, Contents({}, {}, dict(before.cancelled_to)))
     versions = Versions(history)
     for name in sorted(triggers):
         _plan_trigger(plan, history, versions, before, triggers[name], now_ms)
     for name in sorted(policies):
         _plan_policy(plan, history, versions, before, name, policies[name])
     _plan_rest(plan, before, prune)
+    if cancel_pending:
+        plan.contents.cancelled_to.update({row.name: row.before for row in plan.edited})
     _prove(plan, versions, triggers, policies)
     return plan
 

@@ -35,7 +35,11 @@ class TriggerRef(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A whole version. `base`: the number of the version it was made from, 0 for none."""
+    """A whole version. `base`: the number of the version it was made from, 0 for none.
+
+    `cancelled_to`: trigger -> the last revision whose pending instances an apply has cancelled; a
+    removed trigger stays in it.
+    """
 
     base: int
     by: str
@@ -43,6 +47,7 @@ class Manifest(msgspec.Struct, frozen=True):
     message: str
     triggers: dict[str, TriggerRef]
     policies: dict[str, int]
+    cancelled_to: dict[str, int] = {}
     version: int = 1
 
 

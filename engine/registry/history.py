@@ -45,10 +45,11 @@ class Read(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a version holds."""
+    """What a version holds; `cancelled_to` as in `Manifest`."""
 
     triggers: dict[str, TriggerRef]
     policies: dict[str, int]
+    cancelled_to: dict[str, int]
 
 
 class About(NamedTuple):
@@ -71,6 +72,7 @@ class _Step:
     about: About
     triggers: dict[str, TriggerRef | None]
     policies: dict[str, int | None]
+    cancelled_to: dict[str, int | None]
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class History:
     malformed: int = 0
     void: int = 0
     _steps: dict[int, _Step] = field(default_factory=dict)
-    _latest: Contents = field(default_factory=lambda: Contents({}, {}))
+    _latest: Contents = field(default_factory=lambda: Contents({}, {}, {}))
     _bodies: dict[BodyKey, bytes] = field(default_factory=dict)
     _revisions: dict[tuple[str, str], int] = field(default_factory=dict)
     _unfinished: dict[str, dict[BodyKey, bytes]] = field(default_factory=dict)
@@ -101,15 +103,17 @@ class History:
     def contents(self, number: int) -> Contents:
         """What a version holds; raises KeyError for a number that is no version."""
         if number == self.latest:
-            return Contents(dict(self._latest.triggers), dict(self._latest.policies))
+            triggers, policies, cancelled_to = self._latest
+            return Contents(dict(triggers), dict(policies), dict(cancelled_to))
         if number not in self:
             raise KeyError(number)
-        contents = Contents({}, {})
+        contents = Contents({}, {}, {})
         for step in self._steps.values():
             if step.about.number > number:
                 break
             _put(contents.triggers, step.triggers)
             _put(contents.policies, step.policies)
+            _put(contents.cancelled_to, step.cancelled_to)
         return contents
 
     def body(self, key: BodyKey) -> bytes | None:
@@ -157,8 +161,11 @@ class History:
             about,
             _difference(self._latest.triggers, manifest.triggers),
             _difference(self._latest.policies, manifest.policies),
+            _difference(self._latest.cancelled_to, manifest.cancelled_to),
         )
-        self._latest = Contents(dict(manifest.triggers), dict(manifest.policies))
+        self._latest = Contents(
+            dict(manifest.triggers), dict(manifest.policies), dict(manifest.cancelled_to)
+        )
         return Read(Fate.ACCEPTED, number=number, apply_id=apply_id)
 
     def _objection(self, manifest: Manifest, bodies: dict[BodyKey, bytes]) -> str:

@@ -79,11 +79,19 @@ class WritableRegistry:
         policies: Mapping[str, Policy],
         *,
         prune: bool = False,
+        cancel_pending: bool = False,
     ) -> Plan:
         """What applying these definitions would change; see `plan_apply`."""
         registered_ms = LOG_CLOCK_MS if self._log_clock else now_ms()
         history = self.reader.history
-        return plan_apply(history, triggers, policies, prune=prune, now_ms=registered_ms)
+        return plan_apply(
+            history,
+            triggers,
+            policies,
+            prune=prune,
+            now_ms=registered_ms,
+            cancel_pending=cancel_pending,
+        )
 
     async def pause(self, trigger_id: str, signature: Signature) -> Applied:
         """Raises NotRegisteredError, WrongStateError, ConflictError."""
@@ -111,6 +119,7 @@ class WritableRegistry:
             message=signature.message,
             triggers=plan.contents.triggers,
             policies=plan.contents.policies,
+            cancelled_to=plan.contents.cancelled_to,
         )
         async with asyncio.timeout(self._timeout_s):
             number = await append_apply(

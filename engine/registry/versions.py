@@ -43,9 +43,10 @@ class RegistryVersion:
     number: int
     triggers: Mapping[str, RegisteredTrigger]
     policies: Mapping[str, Policy]
+    cancelled_to: Mapping[str, int]
 
 
-EMPTY = RegistryVersion(0, {}, {})
+EMPTY = RegistryVersion(0, {}, {}, {})
 
 
 class Versions:
@@ -96,11 +97,13 @@ class Versions:
         policies = {
             name: self.policy(name, revision) for name, revision in contents.policies.items()
         }
-        return RegistryVersion(number, triggers, policies)
+        return RegistryVersion(number, triggers, policies, contents.cancelled_to)
 
     def _compile(self, number: int) -> Program:
         version = self.version(number)
-        return compile_program(number, version.triggers.values(), version.policies)
+        program = compile_program(number, version.triggers.values(), version.policies)
+        program.cancelled_to = version.cancelled_to
+        return program
 
     def _trigger(self, key: BodyKey) -> tuple[TriggerDefinition, int]:
         return _cached(self._triggers, key, DEFINITIONS_KEPT_MAX, self._read_trigger)

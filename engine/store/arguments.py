@@ -10,6 +10,7 @@ from engine.ports import Claim, Commit, CommitResult, CommitStatus, GateAnswer, 
 from engine.store import functions
 from engine.store.link import Argument, Command, Reply
 from schemas.reasons import Reason
+from triggers.program import Withdrawals
 
 
 def commit_command(commit: Commit, tag: str) -> Command:
@@ -27,14 +28,16 @@ def commit_command(commit: Commit, tag: str) -> Command:
         commit.seq + has_entry,
     )
     _add(words, [commit.seq, commit.outbox] if commit.outbox is not None else [])
-    _add(words, _flat((f"f{source}", offset) for source, offset in commit.forwarded.items()))
+    _add(words, _meta(commit))
     removed: list[Argument] = [f"{tag}d:{delivery_id}" for delivery_id in commit.closed]
     _add_states(words, removed, commit, tag)
     _add_ledger(words, commit, tag)
     _add(words, _flat(commit.withheld.items()))
     _add(words, commit.unwithheld)
+    _add_rings(words, commit, tag)
     _add_journal(words, commit, tag)
     _add(words, _flat(commit.funnel.items()))
+    _add(words, _flat(commit.pending.items()))
     _add(words, removed)
     return words
 
@@ -52,15 +55,17 @@ def claim_command(claim: Claim, tag: str, token: str) -> Command:
     words: list[Argument] = [
         "FCALL",
         functions.CLAIM,
-        2,
+        3,
         f"{tag}d:{claim.delivery_id}",
         f"{tag}g:{claim.user}",
+        f"{tag}m",
         claim.now_ms,
         claim.lease_ms,
         claim.delivery_id,
         claim.trigger,
         token,
         int(claim.counted),
+        claim.after,
         claim.limits.cooldown_ms,
         claim.limits.spacing_ms,
     ]
@@ -81,6 +86,17 @@ def verdict(reply: Reply) -> Verdict:
     return Verdict(
         GateAnswer(answer.decode()), int(until_ms), Reason(reason.decode()) if reason else None
     )
+
+
+def pack_withdrawals(withdrawals: Withdrawals) -> str:
+    """`revision:time` of each, apart by spaces."""
+    return " ".join(f"{revision}:{at_ms}" for revision, at_ms in withdrawals)
+
+
+def unpack_withdrawals(packed: bytes) -> Withdrawals:
+    """What `pack_withdrawals` has packed."""
+    pairs = (pair.split(":") for pair in packed.decode().split())
+    return tuple((int(revision), int(at_ms)) for revision, at_ms in pairs)
 
 
 def _add(words: list[Argument], items: Iterable[Argument]) -> None:
@@ -121,6 +137,22 @@ def _add_ledger(words: list[Argument], commit: Commit, tag: str) -> None:
         opened += (f"{tag}d:{delivery_id}", user, expires_at_ms)
     _add(words, opened)
     _add(words, _flat((f"{tag}d:{delivery_id}", at) for delivery_id, at in commit.cancelled))
+
+
+def _meta(commit: Commit) -> list[Argument]:
+    fields: list[Argument] = []
+    for source, offset in commit.forwarded.items():
+        fields += (f"f{source}", offset)
+    for trigger, withdrawals in commit.withdrawn.items():
+        fields += (f"x{trigger}", pack_withdrawals(withdrawals))
+    return fields
+
+
+def _add_rings(words: list[Argument], commit: Commit, tag: str) -> None:
+    claims: list[Argument] = []
+    for user, delivery_id, trigger, claimed_at_ms in commit.reached:
+        claims += (f"{tag}g:{user}", commit.ring_keep, delivery_id, trigger, claimed_at_ms)
+    _add(words, claims)
 
 
 def _add_journal(words: list[Argument], commit: Commit, tag: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from redis.exceptions import ResponseError
 
+from engine.store.arguments import unpack_withdrawals
 from engine.store.errors import StoreBroken
 from engine.store.keys import KINDS, STORED
 from engine.store.link import Command, Link
@@ -25,7 +26,8 @@ _READ: dict[str, Command] = {
 def empty_dump() -> dict[str, Any]:
     """A shard without anything: numbers are 0, everything else is an empty mapping."""
     dump: dict[str, Any] = {stored.name: {} for stored in STORED}
-    dump |= dict.fromkeys(_META.values(), 0) | {"forwarded": {}, "commit_id": "", "offset": -1}
+    dump |= dict.fromkeys(_META.values(), 0) | {"forwarded": {}, "withdrawn": {}}
+    dump |= {"commit_id": "", "offset": -1}
     return dump
 
 
@@ -80,14 +82,16 @@ def _enter_pairs(dump: dict[str, Any], kind: str, name: str, pairs: dict[bytes, 
         field = raw.decode()
         if kind == "m" and field[0] == "f":
             dump["forwarded"][int(field[1:])] = int(value)
+        elif kind == "m" and field[0] == "x":
+            dump["withdrawn"][field[1:]] = unpack_withdrawals(value)
         elif kind == "m":
             dump[_META[field]] = value.decode() if field == "c" else int(value)
         elif kind == "d":
             dump[_LEDGER[field]][name] = value.decode() if field in "ut" else int(value)
         elif kind == "t":
             dump["timers"][field] = int(value)
-        elif kind == "f":
-            dump["funnel"][field] = int(value)
+        elif kind in "fi":
+            dump["funnel" if kind == "f" else "pending"][field] = int(value)
         elif kind == "x":
             dump["outbox"][int(field)] = value
         else:

@@ -12,6 +12,7 @@ share one slot and one node. Behind the tag:
     d:<delivery>   hash    the ledger entry of an open delivery
     g:<user>       string  the gate ring, msgpack: [keep, time, delivery id, trigger, time, ...]
     f              hash    funnel counters
+    i              hash    pending instances: `trigger|revision` -> number
 
 A key `?` is never written; the commit function asks for it to notice a slot that is being moved.
 """
@@ -50,6 +51,7 @@ STORED = (
     Stored("partitions", "m", "k", False),
     Stored("withhold_until", "m", "h", False),
     Stored("forwarded", "m", "f", True),
+    Stored("withdrawn", "m", "x", True),
     Stored("timers", "t", "", True),
     Stored("states", "u", "", True),
     Stored("journal", "j", "", True),
@@ -63,8 +65,10 @@ STORED = (
     Stored("ledger_token", "d", "t", False),
     Stored("rings", "g", "", False),
     Stored("funnel", "f", "", True),
+    Stored("pending", "i", "", True),
 )
-"""All of it. `forwarded` is one field per source partition: `f<partition>`."""
+"""All of it. `forwarded` is one field per source partition: `f<partition>`, `withdrawn` one per
+trigger: `x<trigger>`."""
 
 KINDS = frozenset(stored.kind for stored in STORED)
 

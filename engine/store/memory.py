@@ -20,7 +20,8 @@ from engine.ports import (
 )
 from engine.store.dump import empty_dump
 from engine.store.keys import JOURNAL_MAX
-from engine.store.ring import Ring
+from engine.store.ring import Claimed, Ring
+from triggers.program import Withdrawals
 
 
 @dataclass(slots=True)
@@ -52,6 +53,8 @@ class _Shard:
     journal: dict[str, list[bytes]] = field(default_factory=dict)
     rings: dict[str, Ring] = field(default_factory=dict)
     funnel: dict[str, int] = field(default_factory=dict)
+    pending: dict[str, int] = field(default_factory=dict)
+    withdrawn: dict[str, Withdrawals] = field(default_factory=dict)
 
     def next_due(self) -> int:
         return min(self.timers.values(), default=0)
@@ -77,6 +80,7 @@ class MemoryStore:
             forwarded=dict(held.forwarded),
             withhold_until=held.withhold_until,
             next_due=held.next_due(),
+            withdrawn=dict(held.withdrawn),
         )
 
     async def load_states(self, shard: int, users: Sequence[str]) -> list[bytes | None]:
@@ -122,6 +126,10 @@ class MemoryStore:
         """See `ShardStore.funnel`."""
         return dict(self._shard(shard).funnel)
 
+    async def pending(self, shard: int) -> dict[str, int]:
+        """See `ShardStore.pending`."""
+        return dict(self._shard(shard).pending)
+
     async def claim(self, claims: Sequence[Claim]) -> list[Verdict]:
         """See `Gate.claim`."""
         return [self._claim(claim) for claim in claims]
@@ -161,6 +169,8 @@ class MemoryStore:
             return Verdict(GateAnswer.CANCELLED)
         if claim.now_ms > entry.expires_ms:
             return Verdict(GateAnswer.EXPIRED)
+        if held.position.offset < claim.after or held.withhold_until:
+            return Verdict(GateAnswer.BEHIND)
         ring = held.rings.get(claim.user) or Ring()
         refusal = ring.refusal(claim)
         if refusal is not None:
@@ -180,6 +190,7 @@ def _apply_meta(held: _Shard, commit: Commit) -> None:
     held.partitions = commit.partitions
     held.withhold_until = commit.withhold_until
     held.forwarded.update(commit.forwarded)
+    held.withdrawn.update(commit.withdrawn)
     held.next_seq = max(held.next_seq, commit.seq + (commit.outbox is not None))
     if commit.outbox is not None:
         held.outbox[commit.seq] = commit.outbox
@@ -196,6 +207,9 @@ def _apply_users(held: _Shard, commit: Commit) -> None:
             held.timers[user] = score
         else:
             held.timers.pop(user, None)
+    for user, delivery_id, trigger, claimed_at_ms in commit.reached:
+        ring = held.rings.setdefault(user, Ring())
+        ring.restore(Claimed(claimed_at_ms, delivery_id, trigger), commit.ring_keep)
     for user in commit.forgotten:
         held.journal.pop(user, None)
         held.rings.pop(user, None)
@@ -205,6 +219,10 @@ def _apply_users(held: _Shard, commit: Commit) -> None:
             held.journal[user] = kept
     for name, number in commit.funnel.items():
         held.funnel[name] = held.funnel.get(name, 0) + number
+    for name, number in commit.pending.items():
+        left = held.pending.pop(name, 0) + number
+        if left:
+            held.pending[name] = left
 
 
 def _apply_deliveries(held: _Shard, commit: Commit) -> None:
@@ -247,6 +265,8 @@ def _dump(held: _Shard) -> dict[str, Any]:
         "withheld": dict(held.withheld),
         "rings": {user: [ring.keep, *ring.claims] for user, ring in held.rings.items()},
         "funnel": dict(held.funnel),
+        "pending": dict(held.pending),
+        "withdrawn": dict(held.withdrawn),
     }
     for delivery_id, entry in held.ledger.items():
         dump["ledger_user"][delivery_id] = entry.user

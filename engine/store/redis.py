@@ -106,6 +106,11 @@ class RedisStore:
             forwarded={int(key[1:]): int(meta[key]) for key in meta if key.startswith(b"f")},
             withhold_until=int(meta[b"h"]),
             next_due=int(first[1]) if first else 0,
+            withdrawn={
+                key[1:].decode(): arguments.unpack_withdrawals(meta[key])
+                for key in meta
+                if key.startswith(b"x")
+            },
         )
 
     async def load_states(self, shard: int, users: Sequence[str]) -> list[bytes | None]:
@@ -149,6 +154,10 @@ class RedisStore:
     async def funnel(self, shard: int) -> dict[str, int]:
         """See `ShardStore.funnel`."""
         return {key.decode(): int(n) for key, n in (await self._hash(shard, "f")).items()}
+
+    async def pending(self, shard: int) -> dict[str, int]:
+        """See `ShardStore.pending`."""
+        return {key.decode(): int(n) for key, n in (await self._hash(shard, "i")).items()}
 
     async def claim(self, claims: Sequence[Claim]) -> list[Verdict]:
         """See `Gate.claim`."""

@@ -57,6 +57,18 @@ class Ring:
         self.claims.append(Claimed(claim.now_ms, claim.delivery_id, claim.trigger))
         del self.claims[: -self.keep]
 
+    def restore(self, forgotten: Claimed, keep: int) -> None:
+        """Enter a claim that the log knows of in its place, if it is missing."""
+        if any(made.delivery_id == forgotten.delivery_id for made in self.claims):
+            return
+        place = next(
+            (n for n, made in enumerate(self.claims) if made.at_ms > forgotten.at_ms),
+            len(self.claims),
+        )
+        self.claims.insert(place, forgotten)
+        self.keep = max(self.keep, keep)
+        del self.claims[: -self.keep]
+
     def remove(self, delivery_id: str) -> None:
         """Forget the claims of a delivery."""
         self.claims = [made for made in self.claims if made.delivery_id != delivery_id]

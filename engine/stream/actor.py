@@ -43,8 +43,9 @@ class Surroundings:
     """What an actor is given by the worker.
 
     `seek` moves the consumer, `next_offset` asks Kafka which record really comes at or after an
-    offset (None: no more), `bounds` are the begin and end offsets of the partition, `full` /
-    `drained` are Faust's back-pressure, `fatal` stops the process.
+    offset (None: no more), `bounds` are the begin and end offsets of the partition, `published` is
+    the latest position whose deliveries are in their lanes, `full` / `drained` are Faust's
+    back-pressure, `fatal` stops the process.
     """
 
     store: ShardStore
@@ -56,6 +57,7 @@ class Surroundings:
     seek: Callable[[TP, int], Awaitable[None]]
     next_offset: Callable[[TP, int], Awaitable[int | None]]
     bounds: Callable[[TP], Awaitable[tuple[int, int]]]
+    published: Callable[[TP], Awaitable[Position]]
     full: Callable[[TP], None]
     drained: Callable[[TP], None]
     fatal: Callable[[BaseException], None]
@@ -142,9 +144,14 @@ class ShardActor:
                 task.cancel()
 
     async def _take_over(self, reached: Position) -> None:
-        """Open the shard and publish what the owner before left. `reached` was applied once: a
-        store that stands before it was rolled back."""
+        """Open the shard and publish what the owner before left. `reached` was applied once, and so
+        was what has deliveries in the lanes: a store that stands before either was rolled back.
+
+        Kafka's committed offset, which `reached` comes from in a new process, is up to a second
+        old; the lanes are exact about what matters.
+        """
         number = self.tp.partition
+        reached = max(reached, await self._around.published(self.tp))
         for _ in range(TAKE_OVERS_MAX):
             pending = await self._make_shard()
             begin, end = await self._around.bounds(self.tp)
@@ -154,7 +161,7 @@ class ShardActor:
             if is_back:
                 log.warning("shard_rolled_back", shard=number, stored=stored, head=end)
             try:
-                left = await self._shard.withhold(end if is_back else 0, pending)
+                left = await self._shard.take_over(end, pending, went_back=is_back)
             except LostPosition as lost:
                 # The owner before may still have had a commit under way.
                 log.info("shard_moved_on", shard=number, stored=lost.stored.offset)

@@ -3,17 +3,23 @@
 Pure: the same effects give the same bytes, so a replay rebuilds the same state.
 """
 
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from engine.ports import Commit, LedgerEntry
-from engine.stream.outbox import OutMessage
+from engine.stream.outbox import Entry, OutMessage
 from schemas.decisions import decision_record
-from schemas.deliveries import Delivery, DeviceRef, Limits, encode_delivery
+from schemas.deliveries import Delivery, DeviceRef, Limits, decode_delivery, encode_delivery
 from schemas.topics import Topics
 from triggers.effects import Admitted, Effects
+from triggers.program import Program, Withdrawals
 from triggers.state import UserState, encode_state, is_blank
+
+#: Of each trigger a shard remembers so many withdrawals. One pushed out still happens, at the time
+#: of the next.
+WITHDRAWALS_MAX = 8
 
 
 class Origin(NamedTuple):
@@ -90,6 +96,31 @@ def decision_messages(effects: Effects, origin: Origin) -> list[OutMessage]:
     ]
 
 
+def delay_claims(entry: Entry, lanes: Container[str], after: int) -> Entry:
+    """The same entry, but its deliveries may be claimed only once the store has applied `after`."""
+    messages: list[OutMessage | None] = []
+    for message in entry.messages:
+        if message is not None and message.topic in lanes:
+            delivery = decode_delivery(message.value)
+            delivery.after = max(delivery.after, after)
+            message = msgspec.structs.replace(message, value=encode_delivery(delivery))
+        messages.append(message)
+    return Entry(entry.mark, messages)
+
+
+def withdrawals_met(
+    program: Program, known: Mapping[str, Withdrawals], a: int
+) -> dict[str, Withdrawals]:
+    """What a shard that activates `program` at append time `a` withdraws, with what it withdrew
+    before."""
+    met = {}
+    for trigger, revision in program.cancelled_to.items():
+        before = known.get(trigger, ())
+        if not before or before[-1][0] < revision:
+            met[trigger] = (*before, (revision, a))[-WITHDRAWALS_MAX:]
+    return met
+
+
 def fill_states(commit: Commit, touched: dict[str, Touched]) -> None:
     """States to store (None where nothing is left to keep) and the scores that moved."""
     for user, (state, due_before) in touched.items():
@@ -112,5 +143,9 @@ def fill_effects(commit: Commit, effects: Effects) -> None:
             continue
         blob = msgspec.json.encode([line.at_ms, line.trigger, line.what, line.by])
         commit.journal.setdefault(line.user, []).append(blob)
+    commit.reached = effects.reached
+    for (trigger, revision), number in effects.pending.items():
+        if number:
+            commit.pending[f"{trigger}|{revision}"] = number
     for key, count in effects.funnel.items():
         commit.funnel["|".join(map(str, key))] = count

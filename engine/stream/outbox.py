@@ -4,7 +4,8 @@ An entry is written by the commit that decided it and numbered by the shard. The
 entries in order, awaits every acknowledgement, and the next commit trims up to `acked`. A crash in
 between publishes an entry again, with the same `seq` header: consumers drop repeats by it (and the
 gate by delivery id). The header names the commit, not the number: after a rollback of the store the
-numbers are used again for other contents.
+numbers are used again for other contents. It also tells the position of the commit, so that the
+last record of a lane proves how far its shard was, whatever the store has forgotten since.
 """
 
 import asyncio
@@ -18,10 +19,10 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from engine.failpoints import failpoint
+from schemas.marks import SEQ_HEADER, record_mark
 
 log = structlog.get_logger(__name__)
 
-SEQ_HEADER = "seq"
 RETRY_S = 0.5
 
 
@@ -131,7 +132,7 @@ class Publisher:
             for number, message in enumerate(entry.messages):
                 if message is None:
                     continue
-                mark = f"{entry.mark}:{number}".encode()
+                mark = record_mark(entry.mark, number)
                 grouped.setdefault((message.topic, message.partition), []).append((mark, message))
         acks = []
         for (topic, partition), found in grouped.items():

@@ -74,6 +74,9 @@ class PatientStore:
     async def funnel(self, shard: int) -> dict[str, int]:
         return await self._try(lambda: self._store.funnel(shard), "funnel")
 
+    async def pending(self, shard: int) -> dict[str, int]:
+        return await self._try(lambda: self._store.pending(shard), "pending")
+
     async def aclose(self) -> None:
         await self._store.aclose()
 

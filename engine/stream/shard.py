@@ -6,6 +6,7 @@ outbox to the publisher. The shard knows nothing of Kafka or Faust: the crash te
 log with a memory store and compare.
 """
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,14 +22,17 @@ from engine.ports import (
     Position,
     ShardStore,
 )
+from engine.store.keys import RING_MAX, RING_SPARE
 from engine.stream import observed
 from engine.stream.building import (
     Origin,
     Touched,
     decision_messages,
+    delay_claims,
     delivery_messages,
     fill_effects,
     fill_states,
+    withdrawals_met,
 )
 from engine.stream.intake import (
     Activation,
@@ -55,13 +59,14 @@ from schemas.deadletters import dead_letter
 from schemas.deliveries import decode_delivery
 from schemas.events import BadRecord
 from schemas.kinds import ORIGIN_HEADER, Kind, sealed_headers
+from schemas.marks import commit_mark
 from schemas.partitioner import partition_of
 from schemas.reasons import DeadLetterReason
 from schemas.records import MergedRecord, MergeRecord, encode
 from schemas.topics import Topics
 from triggers.decide import apply_event, apply_merge, apply_merged, apply_outcome, fire_before
 from triggers.effects import Effects, Merge
-from triggers.program import Program
+from triggers.program import Program, Withdrawals
 from triggers.state import UserState, decode_state, encode_state
 
 #: Due timers are worked off in pages of this many users (design.md section 4).
@@ -125,6 +130,7 @@ class _Work:
     forwarded: dict[int, int] = field(default_factory=dict)
     released: list[str] = field(default_factory=list)
     kept_back: dict[str, bytes] = field(default_factory=dict)
+    withdrawn: dict[str, Withdrawals] = field(default_factory=dict)
 
 
 class Shard:
@@ -150,6 +156,7 @@ class Shard:
         self._states = StateCache(settings.states_cached_max)
         self._forwarded: dict[int, int] = {}
         self._withheld: dict[str, bytes] = {}
+        self._withdrawn: dict[str, Withdrawals] = {}
         self._seq = 0
         self._trimmed = -1
         self._origin = Origin(number, 0, settings.topics)
@@ -172,7 +179,7 @@ class Shard:
         """
         meta = await self._store.load_shard(self.number)
         if meta is None:
-            self._program = await self._programs.program(0)
+            self._decide_with(await self._programs.program(0))
             return []
         if meta.partitions != self._settings.partitions:
             raise PartitionCountChanged(
@@ -185,8 +192,9 @@ class Shard:
         self.withhold_until = meta.withhold_until
         self._forwarded = dict(meta.forwarded)
         self._seq = meta.next_seq
+        self._withdrawn = dict(meta.withdrawn)
         self._origin = self._origin._replace(registry=meta.registry)
-        self._program = await self._programs.program(meta.registry)
+        self._decide_with(await self._programs.program(meta.registry))
         if self.withhold_until:
             self._withheld = await self._store.withheld(self.number)
         return [(seq, unpack_entry(blob)) for seq, blob in await self._store.outbox(self.number)]
@@ -243,23 +251,23 @@ class Shard:
                 work.touched[user] = Touched(state, score)
             await self._commit(work)
 
-    async def withhold(
-        self, head: int, pending: list[tuple[int, Entry]]
+    async def take_over(
+        self, head: int, pending: list[tuple[int, Entry]], *, went_back: bool
     ) -> list[tuple[int, Entry]]:
-        """Keep deliveries back until offset `head` was applied: the store was rolled back, and the
-        log may hold their outcome already (design.md section 4). 0: only go on with what an owner
-        before has begun.
+        """Begin to own the shard; `head` is the end of its log. Where the store `went_back` keep
+        deliveries back until offset `head` was applied, since the log may hold their outcome
+        already (design.md section 4); else only go on with what an owner before has begun.
 
-        `pending` is what `open` returned. Deliveries in it are kept back too: they were published
-        before the store went back, and the log may hold their outcome as well. Returns what is left
-        to publish. Raises `LostPosition`.
+        `pending` is what `open` returned. Deliveries in it may have been published and sent before,
+        and the store may have lost that: they are kept back too, or may not be claimed before the
+        store has applied `head`. Returns what is left to publish. Raises `LostPosition`.
         """
-        begins = head > max(self.position.offset + 1, self.withhold_until)
+        begins = went_back and head > max(self.position.offset + 1, self.withhold_until)
         if begins:
             self.withhold_until = head
-        if not self.withhold_until:
-            return pending
         lanes = set(self._settings.topics.lanes.values())
+        if not self.withhold_until:
+            return [(seq, delay_claims(entry, lanes, head - 1)) for seq, entry in pending]
         work = self._page()
         left = []
         for seq, entry in pending:
@@ -342,10 +350,18 @@ class Shard:
     async def _activate(self, number: int, offset: int, a: int) -> None:
         """Switch to version `number`: every timer with F below its append time fires first."""
         await self.drain_due(a)
-        self._program = await self._programs.program(number)
+        program = await self._programs.program(number)
+        met = withdrawals_met(program, self._withdrawn, a)
+        self._withdrawn |= met
+        self._decide_with(program)
         self._origin = self._origin._replace(registry=number)
-        await self._commit(_Work(Position(offset, 0), a))
+        await self._commit(_Work(Position(offset, 0), a, withdrawn=met))
         observed.activated(self.number, number)
+
+    def _decide_with(self, program: Program) -> None:
+        self._program = program
+        if self._withdrawn:
+            self._program = dataclasses.replace(program, withdrawn=self._withdrawn)
 
     async def _load(self, users: list[str]) -> None:
         wanted = dict.fromkeys(users)
@@ -464,13 +480,15 @@ class Shard:
             partitions=self._settings.partitions,
             expected=self.position,
             new=work.new,
-            commit_id=uuid4().hex,
+            commit_id=commit_mark(*work.new, uuid4().hex),
             watermark_ms=work.watermark_ms,
             registry=self.registry,
             seq=self._seq,
             trim_to=self._outlet.acked,
             forwarded=work.forwarded,
             withhold_until=self.withhold_until,
+            ring_keep=min(self._program.sends_max + RING_SPARE, RING_MAX),
+            withdrawn=work.withdrawn,
         )
         fill_states(commit, work.touched)
         fill_effects(commit, work.effects)

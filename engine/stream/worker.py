@@ -19,7 +19,7 @@ from faust.types import TP
 from engine import clock
 from engine.http import Health
 from engine.kafka_client import client_options
-from engine.ports import ShardStore
+from engine.ports import START, Position, ShardStore
 from engine.registry.reader import RegistryReader
 from engine.settings import Settings
 from engine.stream import observed
@@ -29,7 +29,8 @@ from engine.stream.batches import RecordBatch
 from engine.stream.patience import PatientStore
 from engine.stream.shard import PartitionCountChanged, ShardSettings
 from engine.tasks import spawn
-from schemas.kinds import Kind, sealed_headers
+from schemas.kinds import Kind, header, sealed_headers
+from schemas.marks import SEQ_HEADER, marked
 from schemas.topics import Topics
 from triggers.program import Program
 
@@ -213,6 +214,7 @@ class Worker:
             seek=self._app.store_consumer.seek_shard,
             next_offset=self._next_offset,
             bounds=self._bounds,
+            published=self._published,
             full=self._app.store_consumer.on_buffer_full,
             drained=self._app.store_consumer.on_buffer_drop,
             fatal=self._fatal,
@@ -247,6 +249,38 @@ class Worker:
 
         return await self._probed(ask)
 
+    async def _published(self, tp: TP) -> Position:
+        """The latest position of a shard that published deliveries, as its lanes tell: each one's
+        positions rise, so its last record is enough."""
+        lanes = [TopicPartition(lane, tp.partition) for lane in self._topics.lanes.values()]
+
+        async def ask() -> Position:
+            begins = await self._probe.beginning_offsets(lanes)
+            ends = await self._probe.end_offsets(lanes)
+            wanted = {lane for lane in lanes if ends[lane] > begins[lane]}
+            latest = START
+            if not wanted:
+                return latest
+            self._probe.assign(wanted)
+            try:
+                for lane in wanted:
+                    self._probe.seek(lane, ends[lane] - 1)
+                async with asyncio.timeout(PROBE_S):
+                    while wanted:
+                        record = await self._probe.getone(*wanted)
+                        wanted.discard(TopicPartition(record.topic, record.partition))
+                        mark = header(record.headers, SEQ_HEADER)
+                        latest = max(latest, Position(*marked(mark)))
+            finally:
+                self._probe.pause(*self._probe.assignment())
+            return latest
+
+        while True:
+            try:
+                return await self._probed(ask)
+            except OffsetOutOfRangeError:
+                continue  # retention took what was the last record just now
+
     async def _next_offset(self, tp: TP, offset: int) -> int | None:
         """The offset of the first record at or after `offset`, as Kafka has it."""
         where = TopicPartition(tp.topic, tp.partition)
@@ -262,7 +296,8 @@ class Worker:
             except TimeoutError:
                 return None
             finally:
-                self._probe.unsubscribe()
+                # Not `unsubscribe`: aiokafka's fetcher dies of it when it looks in that moment.
+                self._probe.pause(where)
 
         return await self._probed(ask)
 
@@ -274,7 +309,7 @@ class Worker:
                     return await ask()
             except OffsetOutOfRangeError:
                 raise
-            except KafkaError as error:
+            except (KafkaError, TimeoutError) as error:
                 log.warning("probe_waits", error=repr(error))
                 await asyncio.sleep(PROBE_RETRY_S)
 

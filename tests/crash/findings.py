@@ -11,7 +11,7 @@ class Allowance:
 
     `in_flight_max`: deliveries that may have been under way at senders' kills in all; so many may
     end UNKNOWN. `twice_max`: deliveries that may have been accepted twice. `rolled_back`: the store
-    went back in time, so commits and their outbox entries were made anew and claims were forgotten.
+    went back in time, so commits and their outbox entries were made anew.
     `paused`: OFFER was paused for a while. `senders`: deliveries were sent at all.
     """
 
@@ -37,7 +37,6 @@ class Findings:
     repeats: int = 0
     again: int = 0
     dead_letters: int = 0
-    forgotten: int = 0
 
 
 def log_ms(text: str) -> int:

@@ -362,7 +362,7 @@ class World:
             f"{sent.users} users; {found.expected} activations decided, {found.cancelled} "
             f"cancelled, {found.admitted} admitted, {found.accepted} accepted ({outcomes}); "
             f"accepted twice {found.twice}, in flight at kill {found.unknown}; published again "
-            f"{found.repeats}+{found.again}; limits forgotten with their claims {found.forgotten}; "
+            f"{found.repeats}+{found.again}; "
             f"dead letters {found.dead_letters}; recovered in "
             f"{recoveries or '-'} s; took {', '.join(self.timings.phases)} s"
         )

@@ -16,18 +16,13 @@ LIMITS = frozenset({"COOLDOWN", "SPACING", "FREQUENCY_CAP"})
 def limits_hold_where_it_was_sent(
     evidence: Evidence, allowance: Allowance, findings: Findings
 ) -> Iterator[tuple[str, str | None]]:
-    """Spacing, cooldown and caps of marketing, in claim times and in arrival times.
-
-    A store that was rolled back to a replica which acknowledged nothing has forgotten claims, and a
-    limit with them; how often that let something through is counted (design.md section 1, promise
-    2, is about acknowledging replicas).
-    """
+    """Spacing, cooldown and caps of marketing, in claim times and in arrival times."""
     rows = evidence.admitted()
     claimed_ms: dict[str, int] = {}
     for user, claims in evidence.claims.items():
         claimed_ms |= {claim.delivery_id: claim.at_ms for claim in claims}
         marketing = sorted(claim for claim in claims if claim.trigger in MARKETING)
-        for fault, _ in _limit_faults(marketing, {}):
+        for fault in _limit_faults(marketing, {}):
             yield f"claims of {user}: {fault}", user
     by_user: dict[str, list[Claimed]] = {}
     flights: dict[str, int] = {}
@@ -40,11 +35,8 @@ def limits_hold_where_it_was_sent(
             by_user.setdefault(row["user"], []).append(arrived)
             flights[delivery_id] = _flight_ms(push, claimed_ms)
     for user, arrivals in by_user.items():
-        for fault, involved in _limit_faults(sorted(arrivals), flights):
-            if allowance.rolled_back and not claimed_ms.keys() >= involved:
-                findings.forgotten += 1
-            else:
-                yield f"arrivals of {user}: {fault}", user
+        for fault in _limit_faults(sorted(arrivals), flights):
+            yield f"arrivals of {user}: {fault}", user
 
 
 def _flight_ms(push: Push, claimed_ms: dict[str, int]) -> int:
@@ -54,27 +46,23 @@ def _flight_ms(push: Push, claimed_ms: dict[str, int]) -> int:
     return UNKNOWN_FLIGHT_MS if claimed is None else push.at_ms - claimed
 
 
-def _limit_faults(sent: list[Claimed], flights: dict[str, int]) -> Iterator[tuple[str, set[str]]]:
-    """What is wrong, and the deliveries without which it would not be."""
+def _limit_faults(sent: list[Claimed], flights: dict[str, int]) -> Iterator[str]:
     last_of: dict[str, Claimed] = {}
     for before, after in pairwise(sent):
         if after.at_ms - before.at_ms < SPACING_MS - flights.get(before.delivery_id, 0):
-            fault = f"spacing {after.at_ms - before.at_ms} ms: {before}, {after}"
-            yield fault, {before.delivery_id, after.delivery_id}
+            yield f"spacing {after.at_ms - before.at_ms} ms: {before}, {after}"
     for one in sent:
         before_ = last_of.get(one.trigger)
         last_of[one.trigger] = one
         if before_ is None:
             continue
         if one.at_ms - before_.at_ms < COOLDOWN_MS - flights.get(before_.delivery_id, 0):
-            fault = f"cooldown {one.at_ms - before_.at_ms} ms: {before_}, {one}"
-            yield fault, {before_.delivery_id, one.delivery_id}
+            yield f"cooldown {one.at_ms - before_.at_ms} ms: {before_}, {one}"
     for count_max, per_ms in CAPS:
         for number, last in enumerate(sent[count_max:]):
             first = sent[number]
             if last.at_ms - first.at_ms < per_ms - flights.get(first.delivery_id, 0):
-                fault = f"{count_max + 1} in {last.at_ms - first.at_ms} ms, from {first}"
-                yield fault, {one.delivery_id for one in sent[number : number + count_max + 1]}
+                yield f"{count_max + 1} in {last.at_ms - first.at_ms} ms, from {first}"
 
 
 def limits_hold_where_it_was_decided(
@@ -97,7 +85,7 @@ def limits_hold_where_it_was_decided(
         elif row["reason"] in LIMITS:
             refused.append((key.user, decided, row["reason"]))
     for user, sent in reached.items():
-        for fault, _ in _limit_faults(sorted(sent), {}):
+        for fault in _limit_faults(sorted(sent), {}):
             yield f"decisions of {user}: {fault}", user
     for user, decided, reason in refused:
         if not _is_limited(decided, reason, taken[user]):

@@ -212,9 +212,6 @@ async def _roll_back(
     await made.recovered()
 
 
-@pytest.mark.xfail(
-    reason="the gate does not know that the store it asks was rolled back", raises=AssertionError
-)
 async def test_lanes_read_again_while_a_rolled_back_store_catches_up_send_nothing_twice(
     fresh_kafka: FreshKafka, fresh_redis: FreshRedis, tmp_path: Path, topic_prefix: str
 ) -> None:

@@ -94,6 +94,58 @@ local function count_funnel(key)
     end
 end
 
+-- As count_funnel, but what comes to nothing goes.
+local function count_pending(key)
+    return function(args, at)
+        local last = at + tonumber(args[at])
+        for i = at + 1, last, 2 do
+            if redis.call('HINCRBY', key, args[i], args[i + 1]) == 0 then
+                redis.call('HDEL', key, args[i])
+            end
+        end
+        return last + 1
+    end
+end
+
+-- A ring is {entries to keep, time, delivery, trigger, time, delivery, trigger, ...}, oldest first.
+local function read_ring(key)
+    local packed = redis.call('GET', key)
+    return packed and cmsgpack.unpack(packed) or {0}
+end
+
+-- A claim that the log knows of and the ring does not was forgotten by a store that was rolled
+-- back. Enter it in its place again.
+local function restore_claim(key, keep, delivery, trigger, time)
+    local ring = read_ring(key)
+    local place = #ring + 1
+    for i = #ring - 2, 2, -3 do
+        if ring[i + 1] == delivery then
+            return
+        end
+        if ring[i] > time then
+            place = i
+        end
+    end
+    table.insert(ring, place, trigger)
+    table.insert(ring, place, delivery)
+    table.insert(ring, place, time)
+    keep = math.max(ring[1], keep)
+    local kept = {keep}
+    for i = math.max(2, #ring - 3 * keep + 1), #ring do
+        kept[#kept + 1] = ring[i]
+    end
+    redis.call('SET', key, cmsgpack.pack(kept))
+end
+
+local function restore_claims(args, at)
+    local last = at + tonumber(args[at])
+    for i = at + 1, last, 5 do
+        local keep, time = tonumber(args[i + 1]), tonumber(args[i + 4])
+        restore_claim(args[i], keep, args[i + 2], args[i + 3], time)
+    end
+    return last + 1
+end
+
 local function trim_outbox(key, trim_to)
     if trim_to < 0 then
         return
@@ -136,7 +188,7 @@ local function commit(keys, args)
     local at = 13
     at = write_plain('HSET', outbox)(args, at)
     trim_outbox(outbox, tonumber(args[11]))
-    at = write_plain('HSET', meta)(args, at) -- forwarded
+    at = write_plain('HSET', meta)(args, at) -- forwarded, withdrawn
     at = write_plain('MSET')(args, at) -- states
     at = write_plain('ZADD', timers)(args, at)
     at = write_plain('ZREM', timers)(args, at)
@@ -144,17 +196,13 @@ local function commit(keys, args)
     at = cancel_deliveries(args, at)
     at = write_plain('HSET', tag .. 'w')(args, at) -- withheld
     at = write_plain('HDEL', tag .. 'w')(args, at)
+    at = restore_claims(args, at)
     at = write_plain('DEL')(args, at) -- journals and rings of forgotten users
     at = write_journal(args, at)
     at = count_funnel(tag .. 'f')(args, at)
+    at = count_pending(tag .. 'i')(args, at)
     write_plain('DEL')(args, at) -- closed deliveries, states that are gone
     return {'OK', args[5], args[6], smallest_score(timers)}
-end
-
--- A ring is {entries to keep, time, delivery, trigger, time, delivery, trigger, ...}, oldest first.
-local function read_ring(key)
-    local packed = redis.call('GET', key)
-    return packed and cmsgpack.unpack(packed) or {0}
 end
 
 -- When the cap allows the next one: the time its (max)th newest entry leaves the window, 0 for now.
@@ -180,7 +228,7 @@ local function cap_free_at(ring, max, per, now)
 end
 
 local function refusal(ring, args, now, trigger)
-    local cooldown, spacing = tonumber(args[7]), tonumber(args[8])
+    local cooldown, spacing = tonumber(args[8]), tonumber(args[9])
     local reason, free_at = nil, 0
     local function refuse(code, at)
         reason = reason or code
@@ -196,7 +244,7 @@ local function refusal(ring, args, now, trigger)
             refuse('SPACING', ring[i] + spacing)
         end
     end
-    for i = 9, #args, 2 do
+    for i = 10, #args, 2 do
         local at = cap_free_at(ring, tonumber(args[i]), tonumber(args[i + 1]), now)
         if at > 0 then
             refuse('FREQUENCY_CAP', at)
@@ -207,7 +255,7 @@ end
 
 local function add_to_ring(key, ring, args, now, trigger)
     local keep = math.max(ring[1], RING_SPARE)
-    for i = 9, #args, 2 do
+    for i = 10, #args, 2 do
         keep = math.max(keep, tonumber(args[i]) + RING_SPARE)
     end
     keep = math.min(keep, RING_MAX)
@@ -222,9 +270,16 @@ local function add_to_ring(key, ring, args, now, trigger)
     redis.call('SET', key, cmsgpack.pack(kept))
 end
 
--- KEYS: the ledger entry, the user's ring.
--- ARGV: now, lease, delivery, trigger, token, counted, cooldown, spacing, then max and per of each
--- cap. A claim that is not counted (transactional) stays out of the ring.
+-- Claims and limits may be missing in a store that was rolled back: while it is withheld from, and
+-- while it has not applied what the asker knows that it had applied once.
+local function is_behind(meta, after)
+    local stored = redis.call('HMGET', meta, 'o', 'h')
+    return tonumber(stored[1] or '-1') < tonumber(after) or (stored[2] or '0') ~= '0'
+end
+
+-- KEYS: the ledger entry, the user's ring, the meta hash.
+-- ARGV: now, lease, delivery, trigger, token, counted, after, cooldown, spacing, then max and per
+-- of each cap. A claim that is not counted (transactional) stays out of the ring.
 -- The token names this very question: asked again with it, the answer is SEND again.
 local function claim(keys, args)
     local entry, now = keys[1], tonumber(args[1])
@@ -247,6 +302,9 @@ local function claim(keys, args)
     end
     if now > tonumber(stored[2]) then
         return {'EXPIRED', 0, ''}
+    end
+    if is_behind(keys[3], args[7]) then
+        return {'BEHIND', 0, ''}
     end
     local ring = read_ring(keys[2])
     local reason, free_at = refusal(ring, args, now, args[4])

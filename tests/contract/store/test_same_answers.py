@@ -20,6 +20,7 @@ from engine.ports import START, Claim, Commit, LedgerEntry, Position
 from engine.store.memory import MemoryStore
 from engine.store.redis import RedisStore
 from schemas.deliveries import Limits
+from triggers.effects import Reached
 
 T = TypeVar("T")
 
@@ -44,7 +45,10 @@ CLAIMS = st.builds(
     now_ms=TIMES,
     lease_ms=st.integers(1, 4),
     limits=LIMITS,
+    counted=st.booleans(),
+    after=st.integers(-1, 2),
 )
+REACHED = st.builds(Reached, USERS, DELIVERIES, st.sampled_from(["cart", "idle"]), TIMES)
 CHANGES = st.fixed_dictionaries(
     {"seq": st.integers(0, 5)},
     optional={
@@ -61,7 +65,13 @@ CHANGES = st.fixed_dictionaries(
         "journal": st.dictionaries(USERS, st.lists(BLOBS, max_size=20)),
         "funnel": st.dictionaries(st.sampled_from("ab"), st.integers(-3, 3)),
         "forwarded": st.dictionaries(st.integers(0, 3), st.integers(0, 9)),
-        "withhold_until": TIMES,
+        "withhold_until": st.sampled_from([0, 0, 0, 3]),
+        "reached": st.lists(REACHED, max_size=4),
+        "ring_keep": st.integers(1, 10),
+        "withdrawn": st.dictionaries(
+            st.sampled_from(["cart", "x"]), st.just(((1, 5),)) | st.just(((1, 5), (2, 9)))
+        ),
+        "pending": st.dictionaries(st.sampled_from(["cart|1", "idle|2"]), st.integers(-2, 2)),
     },
 )
 

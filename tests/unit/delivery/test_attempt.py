@@ -86,6 +86,13 @@ def test_a_claim_is_sent() -> None:
     assert verdict(GateAnswer.SEND) == Send()
 
 
+def test_a_store_that_is_behind_is_asked_again_soon_and_then_less_often() -> None:
+    first = verdict(GateAnswer.BEHIND, uncertain=True, attempt=1)
+    assert first == Requeue(RULES.tiers_ms[0], 1, uncertain=True)
+    again = verdict(GateAnswer.BEHIND, not_before_ms=NOW_MS, rules=LOG_RULES)
+    assert again == Requeue(RULES.tiers_ms[1], 0)
+
+
 def test_what_is_gone_is_dropped_without_an_outcome() -> None:
     assert verdict(GateAnswer.GONE) == Drop()
 

@@ -249,7 +249,7 @@ async def test_after_a_rollback_deliveries_wait_for_the_head_and_known_outcomes_
 
     shard, outlet = make_shard(programs)
     await shard.open()
-    await shard.withhold(6, [])
+    await shard.take_over(6, [], went_back=True)
     await shard.apply(log.records[:5])
     assert outlet.on("deliveries.critical") == []
     await shard.apply(log.records[5:])
@@ -267,7 +267,7 @@ async def test_after_a_rollback_deliveries_left_in_the_outbox_are_kept_back_too(
     await before.apply(log.records)
     shard, outlet = make_shard(programs, store)
     pending = await shard.open()
-    left = await shard.withhold(10, pending)
+    left = await shard.take_over(10, pending, went_back=True)
     assert [m.topic for _, entry in left for m in entry.messages if m] == ["decisions"]
     assert [entry.mark for _, entry in left] == [entry.mark for _, entry in pending]
     for at in range(50, 60):
@@ -277,7 +277,9 @@ async def test_after_a_rollback_deliveries_left_in_the_outbox_are_kept_back_too(
     assert decode_delivery(released.value).user == USER
 
 
-async def test_without_a_rollback_the_outbox_of_the_owner_before_is_published_as_it_is() -> None:
+async def test_without_a_rollback_what_an_owner_left_is_published_to_be_claimed_at_the_head() -> (
+    None
+):
     programs, store = FixedPrograms([THANKS]), MemoryStore()
     log = _opening()
     log.event(USER, "Order Completed", 5)
@@ -286,7 +288,13 @@ async def test_without_a_rollback_the_outbox_of_the_owner_before_is_published_as
     await before.apply(log.records)
     shard, _ = make_shard(programs, store)
     pending: list[tuple[int, Entry]] = await shard.open()
-    assert await shard.withhold(0, pending) == outlet.entries
+    left = await shard.take_over(9, pending, went_back=False)
+    assert shard.withhold_until == 0
+    messages = [m for _, entry in left for m in entry.messages if m is not None]
+    assert [m.topic for m in messages] == ["decisions", "deliveries.critical"]
+    assert decode_delivery(messages[1].value).after == 8
+    assert decode_delivery(outlet.on("deliveries.critical")[0].value).after == -1
+    assert [entry.mark for _, entry in left] == [entry.mark for _, entry in pending]
 
 
 def _busy_log() -> Log:
