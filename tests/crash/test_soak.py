@@ -236,3 +236,50 @@ async def test_lanes_read_again_while_a_rolled_back_store_catches_up_send_nothin
             await running.recovered()
             await running.grown(2 * SECOND)
             await running.finish(Allowance(rolled_back=True))
+
+
+async def test_everything_killed_at_once_with_a_store_a_moment_behind_sends_nothing_twice(
+    fresh_kafka: FreshKafka, fresh_redis: FreshRedis, tmp_path: Path
+) -> None:
+    """A machine loses its power: no process says good-bye, and Redis wakes up with the last moment
+    missing, less than what Kafka's committed offsets lag behind by. Only what was being sent may be
+    sent again."""
+    began_s = clock.monotonic_s()
+    seed = int(os.environ.get("TRIPLINE_SOAK_SEED", random.SystemRandom().randrange(1 << 30)))
+    while clock.monotonic_s() - began_s < SOAK_S:
+        chance = random.Random(seed)
+        directory = tmp_path / f"dark-{seed}"
+        directory.mkdir()
+        broker, redis = fresh_kafka(), fresh_redis()
+        print(f"\nseed {seed}")
+        async with world(broker, redis, directory, f"dark{seed}-") as made:
+            with ExitStack() as servers:
+                await made.start()
+                await made.start_load(seed)
+                for _ in range(2):
+                    await _lose_power(made, fresh_redis, chance, servers)
+                await made.grown(2 * SECOND)
+                bound = 2 * IN_FLIGHT_MAX
+                allowance = Allowance(in_flight_max=bound, twice_max=bound, rolled_back=True)
+                await made.finish(allowance, rate=False)
+        await broker.stop_async()
+        seed += 1
+
+
+async def _lose_power(
+    made: World, fresh_redis: FreshRedis, chance: random.Random, servers: ExitStack
+) -> None:
+    replica = fresh_redis(replica_of=made.redis)
+    await made.grown(2 * SECOND)
+    await asyncio.to_thread(replica.promote)
+    await made.grown(chance.randrange(SECOND // 10, SECOND))
+    made.redis.kill()
+    roles = (*made.senders, *made.workers)
+    for role in roles:
+        role.kill()
+    await replica.stop_async()
+    made.redis = servers.enter_context(RedisServer(replica.directory, port=made.redis.port))
+    for role in roles:
+        role.start()
+    await asyncio.gather(*(role.ready() for role in roles))
+    await made.recovered()

@@ -12,8 +12,12 @@ from typer.testing import CliRunner, Result
 
 from engine.cli.main import make_app
 from engine.local.kafka import KafkaBroker
+from engine.local.ports import free_port
+from engine.ports import START
 from engine.registry.changes import Plan
 from engine.registry.operations import Signature, WritableRegistry
+from engine.store.redis import RedisStore
+from tests.contract.store.shards import Shard
 from tests.integration.registry.world import (
     PARTITIONS,
     SECRET,
@@ -221,3 +225,57 @@ def test_the_console_command_keeps_stdout_for_data(world: World, folder: Path) -
     assert json.loads(applied.stdout)["registry"] == 4
     assert applied.stderr == f"version 4 is in force: {PARTITIONS} partitions were told\n"
     assert call("get", "-o", "name").stdout == "abandoned-cart\nlong-silence\n"
+
+
+def test_apply_counts_pending_instances_of_what_it_edits_and_cancels_them_when_told(
+    world: World, folder: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIPLINE_REDIS_URL", redis_url)
+    monkeypatch.setenv("TRIPLINE_PARTITIONS", str(PARTITIONS))
+    tripline("apply", folder)
+    asyncio.run(
+        armed(redis_url, {"abandoned-cart|1": 2}, {"abandoned-cart|1": 1, "long-silence|1": 9})
+    )
+    (folder / "triggers" / "cart.yaml").write_text(CART.replace("2h", "3h"))
+    assert pending(tripline("apply", folder, "--dry-run", "-o", "json")) == {"abandoned-cart": 3}
+    kept = tripline("apply", folder)
+    assert [line.split()[5:] for line in kept.stdout.splitlines()][:2] == [
+        ["PENDING", "NOTE"],
+        ["3"],
+    ]
+    assert "pending instances of edited triggers keep their deadlines" in kept.stderr
+    (folder / "triggers" / "cart.yaml").write_text(CART.replace("2h", "4h"))
+    cancelled = tripline("apply", folder, "--pending", "cancel", "-o", "json")
+    assert pending(cancelled) == {"abandoned-cart": 3}
+    assert "pending instances of edited triggers are cancelled" in cancelled.stderr
+    asyncio.run(armed(redis_url, {}, {}, {"abandoned-cart|3": 1}))
+    (folder / "triggers" / "cart.yaml").unlink()
+    assert pending(tripline("apply", folder, "--prune", "-o", "json")) == {"abandoned-cart": 1}
+    assert "abandoned-cart" not in pending(tripline("apply", folder, "-o", "json"))
+
+
+def test_an_apply_does_not_need_redis_and_says_what_it_did_not_count(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIPLINE_REDIS_URL", f"redis://127.0.0.1:{free_port()}")
+    tripline("apply", folder)
+    (folder / "triggers" / "cart.yaml").write_text(CART.replace("2h", "3h"))
+    answer = tripline("apply", folder, "-o", "json")
+    assert pending(answer) == {"abandoned-cart": None}
+    assert "pending instances are not counted: Redis cannot be reached" in answer.stderr
+
+
+async def armed(redis_url: str, *counts: dict[str, int]) -> None:
+    """What the commits of shards 0, 1, ... would have counted."""
+    store = RedisStore(redis_url)
+    for number, pending in enumerate(counts):
+        shard = Shard(store, number)
+        meta = await store.load_shard(number)
+        shard.position = START if meta is None else meta.position
+        await shard.write(pending=pending)
+    await store.aclose()
+
+
+def pending(answer: Result) -> dict[str, int | None]:
+    rows = json.loads(answer.stdout)["changes"]
+    return {row["name"]: row["pending"] for row in rows if "pending" in row}

@@ -13,7 +13,7 @@ from engine.registry.changes import (
     plan_resume,
 )
 from engine.registry.entries import POLICY, TRIGGER, BodyKey, PolicyBody, TriggerBody, TriggerRef
-from engine.registry.versions import UnreadableDefinitionError
+from engine.registry.versions import UnreadableDefinitionError, Versions
 from tests.unit.registry.made import Topic, policy, trigger
 from triggers.definition import Policy, TriggerDefinition
 
@@ -159,3 +159,32 @@ def test_a_release_that_cannot_read_a_kept_trigger_does_not_write() -> None:
         plan_of(topic, trigger("b"))
     replaced = plan_of(topic, trigger("a"))
     assert (replaced.rows[0].change, replaced.rows[0].revision) == (Change.CHANGED, 2)
+
+
+def test_pending_instances_of_changed_and_removed_triggers_are_cancelled_when_told() -> None:
+    topic = registered(trigger("a"), trigger("b"), trigger("c"))
+    wanted = {"a": trigger("a"), "b": trigger("b", priority=9)}
+    keep = plan_apply(topic.history, wanted, {}, prune=True, now_ms=1)
+    assert [row.name for row in keep.edited] == ["b", "c"]
+    assert keep.contents.cancelled_to == {}
+    cancel = plan_apply(topic.history, wanted, {}, prune=True, now_ms=1, cancel_pending=True)
+    assert cancel.contents.cancelled_to == {"b": 1, "c": 1}
+    topic.append_plan(cancel, "second")
+    history = topic.reread()
+    assert history.contents(history.latest).cancelled_to == {"b": 1, "c": 1}
+    assert Versions(history).program(history.latest).cancelled_to == {"b": 1, "c": 1}
+    later = plan_of(topic, trigger("a"), trigger("b", priority=10))
+    assert later.contents.cancelled_to == {"b": 1, "c": 1}
+
+
+def test_what_was_cancelled_is_known_of_every_version() -> None:
+    topic = registered(trigger("a"))
+    first = topic.history.latest
+    wanted = {"a": trigger("a", priority=9)}
+    topic.append_plan(
+        plan_apply(topic.history, wanted, {}, prune=False, now_ms=1, cancel_pending=True), "second"
+    )
+    second = topic.history.latest
+    topic.append_plan(plan_pause(topic.history, "a"), "third")
+    contents = [topic.history.contents(n) for n in (first, second, topic.history.latest)]
+    assert [found.cancelled_to for found in contents] == [{}, {"a": 1}, {"a": 1}]
