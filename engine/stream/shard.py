@@ -468,7 +468,10 @@ class Shard:
         if not self.withhold_until:
             work.messages += [message for _, message in messages]
         else:
-            commit.withheld |= {name: pack_message(message) for name, message in messages}
+            closed = set(work.effects.closed)
+            commit.withheld |= {
+                name: pack_message(message) for name, message in messages if name not in closed
+            }
         commit.unwithheld = [
             *work.released,
             *(name for name in work.effects.closed if name in self._withheld),

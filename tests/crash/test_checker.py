@@ -322,3 +322,12 @@ async def test_what_is_wrong_is_found_by_its_check(
     change(evidence)
     with pytest.raises(AssertionError, match=f"(?m)^{check_name}: [0-9]+ problems"):
         check(evidence, Allowance())
+
+
+async def test_no_rollback_excuses_a_limit_that_was_exceeded(tmp_path: Any) -> None:
+    evidence = await _evidence(tmp_path)
+    name = _delivery(evidence, OFFER_ID)
+    (push,) = evidence.accepted[name]
+    evidence.accepted[name].append(Push(push.at_ms + 900, name, "apns"))
+    with pytest.raises(AssertionError, match=r"limits_hold_where_it_was_sent: \d+ problems"):
+        check(evidence, Allowance(rolled_back=True, twice_max=1))

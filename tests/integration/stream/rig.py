@@ -17,7 +17,10 @@ from engine.store.redis import RedisStore
 from engine.stream.worker import Worker
 from engine.tasks import spawn
 from engine.topics import ensure_topics
+from schemas.kinds import Kind, sealed_headers
 from schemas.partitioner import partition_of
+from schemas.reasons import Reason
+from schemas.records import OutcomeRecord, encode
 from schemas.topics import Topics
 from tests.unit.stream.builders import iso
 from tests.waiting import eventually
@@ -93,6 +96,50 @@ class Rig:
         home = partition_of(user, PARTITIONS) if partition is None else partition
         await self.producer.send_and_wait(
             self.topics.events, value, key=user.encode(), partition=home
+        )
+
+    async def end(self, delivery: Mapping[str, Any], reason: Reason) -> None:
+        """Append the outcome of a delivery as a delivery worker would."""
+        assert self.settings.log_secret is not None
+        secret = self.settings.log_secret.get_secret_value().encode()
+        record = OutcomeRecord(
+            delivery["delivery_id"], delivery["user"], delivery["trigger"], reason, clock.now_ms()
+        )
+        key, value, shard = delivery["user"].encode(), encode(record), delivery["shard"]
+        headers = sealed_headers(secret, Kind.OUTCOME, shard, key, value)
+        await self.producer.send_and_wait(
+            self.topics.events, value, key=key, partition=shard, headers=headers
+        )
+
+    async def ends(self) -> dict[int, int]:
+        """The end offset of each partition of the log."""
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_servers, group_id=None
+        ) as consumer:
+            ends = await consumer.end_offsets(self._log)
+        return {tp.partition: offset for tp, offset in ends.items()}
+
+    async def committed(self) -> dict[TopicPartition, int]:
+        """What the workers' group has told Kafka. The group must have no members."""
+        async with self._group() as consumer:
+            found = {tp: await consumer.committed(tp) for tp in self._log}
+        return {tp: offset for tp, offset in found.items() if offset is not None}
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Tell Kafka something else. The group must have no members."""
+        async with self._group() as consumer:
+            consumer.assign(list(offsets))
+            await consumer.commit(dict(offsets))
+
+    @property
+    def _log(self) -> list[TopicPartition]:
+        return [TopicPartition(self.topics.events, n) for n in range(PARTITIONS)]
+
+    def _group(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_servers,
+            group_id=f"{self.settings.group}.worker",
+            enable_auto_commit=False,
         )
 
     async def rows(self, topic: str) -> list[dict[str, Any]]:

@@ -2,10 +2,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import redis
 
 from engine.local.kafka import KafkaBroker
 from engine.stream.actor import LogTruncated
 from schemas.partitioner import partition_of
+from schemas.reasons import Reason
 from tests.integration.stream.rig import PARTITIONS, Rig, make_settings, open_rig
 from tests.services import FreshKafka, FreshRedis
 from tests.waiting import eventually
@@ -120,3 +122,40 @@ async def test_readiness_is_false_while_redis_is_away_and_nothing_is_lost(
             await rig.decided(
                 [("thanks", "ann", "ADMITTED"), ("thanks", "ben", "ADMITTED")], within_s=60
             )
+
+
+async def test_a_store_behind_its_lanes_went_back_also_where_kafka_does_not_know(rig: Rig) -> None:
+    """The offset committed to Kafka lags: it says no more than what the store still knows."""
+    await rig.apply(THANKS)
+    shard = partition_of("ann", PARTITIONS)
+    async with rig.worker():
+        await rig.send("ann", "App Opened", device="token-1")
+        await _applied(rig, shard)
+    committed = await rig.committed()
+    with redis.Redis.from_url(rig.settings.redis_url) as client:
+        saved = {key: client.dump(key) for key in client.scan_iter()}
+        async with rig.worker():
+            await rig.send("ann", "Order Completed", message_id="o1")
+            await rig.decided([("thanks", "ann", "ADMITTED")])
+        (delivery,) = await rig.rows(rig.topics.lane("critical"))
+        await rig.end(delivery, Reason.ACCEPTED)
+        for key in client.scan_iter():
+            client.delete(key)
+        for key, value in saved.items():
+            client.restore(key, 0, value)
+    await rig.commit(committed)
+    async with rig.worker():
+        await _applied(rig, shard)
+    assert await rig.rows(rig.topics.lane("critical")) == [delivery]
+    assert (await rig.store.dump(shard))["ledger_user"] == {}
+
+
+async def _applied(rig: Rig, shard: int) -> None:
+    """Wait until the shard is at the end of its log and withholds nothing."""
+    end = (await rig.ends())[shard]
+
+    async def at_end() -> bool:
+        meta = await rig.store.load_shard(shard)
+        return meta is not None and meta.position.offset + 1 >= end and not meta.withhold_until
+
+    await eventually(at_end, within_s=30, every_s=0.1)

@@ -258,6 +258,23 @@ async def test_after_a_rollback_deliveries_wait_for_the_head_and_known_outcomes_
     assert shard.withhold_until == 0
 
 
+async def test_after_a_rollback_a_delivery_that_ends_in_the_same_batch_is_dropped() -> None:
+    programs = FixedPrograms([THANKS])
+    log = _opening()
+    log.event(USER, "Order Completed", 5)
+    probe, seen = make_shard(programs)
+    await probe.open()
+    await probe.apply(log.records)
+    sent = decode_delivery(seen.on("deliveries.critical")[0].value)
+    log.outcome(sent.delivery_id, USER, "thanks", Reason.ACCEPTED, 30)
+    shard, outlet = make_shard(programs)
+    await shard.open()
+    await shard.take_over(5, [], went_back=True)
+    await shard.apply(log.records)
+    assert shard.withhold_until == 0
+    assert outlet.on("deliveries.critical") == []
+
+
 async def test_after_a_rollback_deliveries_left_in_the_outbox_are_kept_back_too() -> None:
     programs, store = FixedPrograms([THANKS]), MemoryStore()
     log = _opening()
