@@ -17,6 +17,7 @@ from tests.crash.evidence import Evidence, seq_of
 from tests.crash.findings import Allowance, Findings, log_ms
 from tests.crash.limits import (
     LIMITS,
+    TAKEN,
     limits_hold_where_it_was_decided,
     limits_hold_where_it_was_sent,
 )
@@ -197,6 +198,7 @@ def every_delivery_ends_once(
     if not allowance.senders:
         return
     admitted = evidence.admitted()
+    misled: list[tuple[str, str | None]] = []
     findings.outcomes = Counter(ended[0].reason for delivery_id, ended in evidence.outcomes.items())
     for delivery_id, row in admitted.items():
         ended = evidence.outcomes.get(delivery_id)
@@ -205,10 +207,13 @@ def every_delivery_ends_once(
             yield f"{delivery_id} has no outcome; accepted {len(accepted)} times", row["user"]
         elif ended[0].reason == "ACCEPTED" and not accepted:
             yield f"{delivery_id} ended ACCEPTED, but the provider never took it", row["user"]
-        elif accepted and ended[0].reason not in ("ACCEPTED", "UNKNOWN"):
-            yield f"{delivery_id} was taken, but ended {ended[0].reason}", row["user"]
-        elif row["trigger"] == THANKS_ID and ended[0].reason not in ("ACCEPTED", "UNKNOWN"):
+        elif accepted and ended[0].reason not in TAKEN:
+            misled.append((f"{delivery_id} was taken, but ended {ended[0].reason}", row["user"]))
+        elif row["trigger"] == THANKS_ID and ended[0].reason not in TAKEN:
             yield f"{delivery_id} is transactional, but ended {ended[0].reason}", row["user"]
+    findings.misled = len(misled)
+    if len(misled) > allowance.twice_max:
+        yield from misled
     for delivery_id in evidence.outcomes.keys() - admitted.keys():
         yield f"{delivery_id} has an outcome and was never admitted", None
     findings.unknown = findings.outcomes["UNKNOWN"]

@@ -10,8 +10,9 @@ class Allowance:
     """What the fault of a scenario excuses.
 
     `in_flight_max`: deliveries that may have been under way at senders' kills in all; so many may
-    end UNKNOWN. `twice_max`: deliveries that may have been accepted twice. `rolled_back`: the store
-    went back in time, so commits and their outbox entries were made anew.
+    end UNKNOWN. `twice_max`: those of them whose claim the store may have lost as well: they may
+    have been accepted twice, or accepted and then ended as if not. `rolled_back`: the store went
+    back in time, so commits and their outbox entries were made anew.
     `paused`: OFFER was paused for a while. `senders`: deliveries were sent at all.
     """
 
@@ -33,6 +34,7 @@ class Findings:
     outcomes: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
     twice: int = 0
+    misled: int = 0
     unknown: int = 0
     repeats: int = 0
     again: int = 0

@@ -10,13 +10,19 @@ from tests.crash.triggers import CAPS, COOLDOWN_MS, MARKETING, SPACING_MS
 
 #: Time from a claim to its arrival at the provider where the ring no longer has the claim.
 UNKNOWN_FLIGHT_MS = 1_000
+#: How a delivery ends that the provider has taken, or may have.
+TAKEN = ("ACCEPTED", "UNKNOWN")
 LIMITS = frozenset({"COOLDOWN", "SPACING", "FREQUENCY_CAP"})
 
 
 def limits_hold_where_it_was_sent(
     evidence: Evidence, allowance: Allowance, findings: Findings
 ) -> Iterator[tuple[str, str | None]]:
-    """Spacing, cooldown and caps of marketing, in claim times and in arrival times."""
+    """Spacing, cooldown and caps of marketing, in claim times and in arrival times.
+
+    What was under way when its sender died and the store lost its claim is known to the provider
+    alone (`Allowance.twice_max` bounds it, `every_delivery_ends_once` counts it).
+    """
     rows = evidence.admitted()
     claimed_ms: dict[str, int] = {}
     for user, claims in evidence.claims.items():
@@ -29,6 +35,9 @@ def limits_hold_where_it_was_sent(
     for delivery_id, pushes in evidence.accepted.items():
         row = rows.get(delivery_id)
         if row is None or row["trigger"] not in MARKETING:
+            continue
+        ended = evidence.outcomes.get(delivery_id)
+        if allowance.twice_max and not (ended and ended[0].reason in TAKEN):
             continue
         for push in pushes:
             arrived = Claimed(push.at_ms, delivery_id, row["trigger"])
@@ -80,7 +89,7 @@ def limits_hold_where_it_was_decided(
         if row["outcome"] == "ADMITTED":
             taken[key.user].append(decided)
             ended = evidence.outcomes.get(row["delivery_id"], [])
-            if ended and ended[0].reason in ("ACCEPTED", "UNKNOWN"):
+            if ended and ended[0].reason in TAKEN:
                 reached[key.user].append(decided)
         elif row["reason"] in LIMITS:
             refused.append((key.user, decided, row["reason"]))
