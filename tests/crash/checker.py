@@ -224,13 +224,18 @@ def every_delivery_ends_once(
 def nothing_is_sent_twice(
     evidence: Evidence, allowance: Allowance, findings: Findings
 ) -> Iterator[tuple[str, str | None]]:
-    """The provider's journal: each delivery id accepted once."""
+    """The provider's journal: each delivery id accepted once; whatever may be excused, never again
+    after the log had its outcome."""
     admitted = evidence.admitted()
     findings.accepted = len(evidence.accepted)
     twice = {name: pushes for name, pushes in evidence.accepted.items() if len(pushes) > 1}
     findings.twice = len(twice)
     for delivery_id in evidence.accepted.keys() - admitted.keys():
         yield f"{delivery_id} was taken by the provider and never admitted", None
+    for delivery_id, pushes in twice.items():
+        again_ms = sorted(push.at_ms for push in pushes)[1]
+        if any(ended.appended_ms < again_ms for ended in evidence.outcomes.get(delivery_id, [])):
+            yield f"{delivery_id} was accepted again when its outcome was known: {pushes}", None
     if len(twice) > allowance.twice_max:
         for delivery_id, pushes in twice.items():
             user = admitted[delivery_id]["user"] if delivery_id in admitted else None

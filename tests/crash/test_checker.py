@@ -331,3 +331,12 @@ async def test_no_rollback_excuses_a_limit_that_was_exceeded(tmp_path: Any) -> N
     evidence.accepted[name].append(Push(push.at_ms + 900, name, "apns"))
     with pytest.raises(AssertionError, match=r"limits_hold_where_it_was_sent: \d+ problems"):
         check(evidence, Allowance(rolled_back=True, twice_max=1))
+
+
+async def test_no_lost_claim_excuses_a_second_push_after_the_outcome(tmp_path: Any) -> None:
+    evidence = await _evidence(tmp_path)
+    name = _delivery(evidence, THANKS_ID)
+    (ended,) = evidence.outcomes[name]
+    evidence.accepted[name].append(Push(ended.appended_ms + 1, name, "apns"))
+    with pytest.raises(AssertionError, match="accepted again when its outcome was known"):
+        check(evidence, Allowance(twice_max=9))
