@@ -55,7 +55,7 @@ class Ring:
         largest = max([0, *(max_count for max_count, _ in claim.limits.caps)])
         self.keep = min(max(self.keep, largest + RING_SPARE), RING_MAX)
         self.claims.append(Claimed(claim.now_ms, claim.delivery_id, claim.trigger))
-        del self.claims[: -self.keep]
+        del self.claims[: max(0, len(self.claims) - self.keep)]
 
     def restore(self, forgotten: Claimed, keep: int) -> None:
         """Enter a claim that the log knows of in its place, if it is missing."""
@@ -67,7 +67,7 @@ class Ring:
         )
         self.claims.insert(place, forgotten)
         self.keep = max(self.keep, keep)
-        del self.claims[: -self.keep]
+        del self.claims[: max(0, len(self.claims) - self.keep)]
 
     def remove(self, delivery_id: str) -> None:
         """Forget the claims of a delivery."""
