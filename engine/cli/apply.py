@@ -50,14 +50,19 @@ def apply(
     async def preview() -> None:
         async with open_to_read(settings, timeout) as reader:
             plan = plan_apply(
-                reader.history, wanted.triggers, wanted.policies, prune=prune, now_ms=0
+                reader.history,
+                wanted.triggers,
+                wanted.policies,
+                wanted.documents,
+                prune=prune,
+                now_ms=0,
             )
         show_plan(plan, output, registry=plan.base, dry_run=True, partitions=0)
         talk("dry run: nothing was written")
 
     async def write() -> None:
         async with open_to_write(settings, timeout) as registry:
-            plan = registry.plan(wanted.triggers, wanted.policies, prune=prune)
+            plan = registry.plan(wanted.triggers, wanted.policies, wanted.documents, prune=prune)
             applied = await registry.put_in_force(plan, signature(by, message))
         show_applied(applied, output)
 

@@ -32,6 +32,7 @@ from engine.registry.operations import Applied, ConflictError, Signature
 from engine.registry.reader import RegistryLostError, RegistryTimeoutError, TopicMissingError
 from engine.registry.versions import UnreadableDefinitionError
 from engine.settings import Settings
+from triggers.compile import NotCompilable
 from triggers.workspace import DefinitionError, DefinitionErrors
 
 EXIT_CODES: Mapping[type[BaseException], ExitCode] = {
@@ -44,6 +45,7 @@ EXIT_CODES: Mapping[type[BaseException], ExitCode] = {
     RegistryLostError: ExitCode.ERROR,
     UnreadableDefinitionError: ExitCode.ERROR,
     WrongStateError: ExitCode.ERROR,
+    NotCompilable: ExitCode.INVALID,
 }
 _NOT_ALLOWED = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
 
