@@ -9,8 +9,6 @@ record is applied, the user's timers with F < a fire, so a cancel at F itself st
 decides at max(F, the user's last decision time), never at the time it is polled.
 """
 
-from typing import Any
-
 import msgspec
 
 from schemas.decisions import Decision
