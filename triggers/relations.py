@@ -47,16 +47,14 @@ def _as_steps(value: Any) -> Any:
     return [{"event": step} if isinstance(step, str) else step for step in listed]
 
 
-Steps = Annotated[
-    tuple[Step, ...], BeforeValidator(_as_steps), Field(min_length=1, max_length=STEPS_MAX)
-]
+Steps = Annotated[tuple[Step, ...], BeforeValidator(_as_steps), Field(max_length=STEPS_MAX)]
 
 
 class RelationDefinition(Model):
     """`{add, remove, item, keep, max}`; `keep` is 180 days and `max` 200 items by default."""
 
-    add: Steps
-    remove: Annotated[Steps, Field(min_length=0)] = ()
+    add: Annotated[Steps, Field(min_length=1)]
+    remove: Steps = ()
     item: PathToOne
     keep_ms: WindowMs = Field(default=parse_duration("180d"), alias="keep")
     max_items: Annotated[StrictInt, Field(ge=1, le=ITEMS_MAX)] = Field(default=200, alias="max")
