@@ -126,6 +126,15 @@ class Feature(Note):
         if not memory:
             del state.features[self.key]
 
+    def absorb(self, state: UserState, moved: UserState, a: int, evicted: Counter[str]) -> None:
+        other = moved.features.get(self.key)
+        if other:
+            memory = state.features.setdefault(self.key, [])
+            self._unite(memory, other)
+
+    def _unite(self, memory: list[Any], other: list[Any]) -> None:
+        raise NotImplementedError
+
     def _add(self, memory: list[Any], value: Any, e: int) -> None:
         raise NotImplementedError
 
@@ -170,6 +179,10 @@ class _Count(Feature):
         insort(memory, e)
         del memory[: -self.keep]
 
+    def _unite(self, memory: list[Any], other: list[Any]) -> None:
+        for e in other:
+            self._add(memory, None, e)
+
     def _newest(self, memory: list[Any]) -> int:
         return int(memory[-1])
 
@@ -189,6 +202,9 @@ class _CountEver(Feature):
     def _add(self, memory: list[Any], value: Any, e: int) -> None:
         memory[:] = [memory[0] + 1 if memory else 1]
 
+    def _unite(self, memory: list[Any], other: list[Any]) -> None:
+        memory[:] = [(memory[0] if memory else 0) + other[0]]
+
 
 class _Last(Feature):
     """Memory: the latest client time and its value; of equal times the later in the log."""
@@ -202,6 +218,9 @@ class _Last(Feature):
     def _add(self, memory: list[Any], value: Any, e: int) -> None:
         if not memory or e >= memory[0]:
             memory[:] = [e, value]
+
+    def _unite(self, memory: list[Any], other: list[Any]) -> None:
+        self._add(memory, other[1], other[0])
 
     def _newest(self, memory: list[Any]) -> int:
         return int(memory[0])
@@ -224,10 +243,16 @@ class _Distinct(Feature):
         return sum(1 for at in memory[0].values() if at >= floor)
 
     def _add(self, memory: list[Any], value: Any, e: int) -> None:
+        self._see(memory, _hash_of(value), e)
+
+    def _unite(self, memory: list[Any], other: list[Any]) -> None:
+        for name, e in other[0].items():
+            self._see(memory, name, e)
+
+    def _see(self, memory: list[Any], name: int, e: int) -> None:
         if not memory:
             memory.append({})
         seen = memory[0]
-        name = _hash_of(value)
         seen[name] = max(e, seen.get(name, 0))
         if len(seen) > self.keep:
             del seen[min(seen, key=lambda name: (seen[name], name))]
@@ -263,6 +288,10 @@ class _Top(Feature):
     def _add(self, memory: list[Any], value: Any, e: int) -> None:
         memory.insert(bisect_right(memory, e, key=_time_of), [e, value])
         del memory[:-TOP_MAX]
+
+    def _unite(self, memory: list[Any], other: list[Any]) -> None:
+        for e, value in other:
+            self._add(memory, value, e)
 
     def _newest(self, memory: list[Any]) -> int:
         return int(memory[-1][0])

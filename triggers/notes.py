@@ -56,6 +56,10 @@ class Note:
         """Drop what can no longer change an answer at log time `now_ms`."""
         raise NotImplementedError
 
+    def absorb(self, state: UserState, moved: UserState, a: int, evicted: Counter[str]) -> None:
+        """Add what another profile of the same user holds of it, as of log time `a`."""
+        raise NotImplementedError
+
 
 class NoteRole(NamedTuple):
     """An event a note wants. `triggers`: the ids of those that ask for the note."""
@@ -78,6 +82,25 @@ def note_event(
         if not role.note.note(state, role.want, event, e, a, evicted):
             failed += role.triggers
     return failed
+
+
+def absorb_notes(
+    notes: Iterable[Note], state: UserState, moved: UserState, a: int, evicted: Counter[str]
+) -> None:
+    """Add what another profile of the same user holds: as if all had been noted of one."""
+    for note in notes:
+        note.absorb(state, moved, a, evicted)
+    both = [held.features[MESSAGES][0] for held in (moved, state) if MESSAGES in held.features]
+    if both:
+        entries = {
+            known[at : at + _HASH_BYTES]: known[at + _HASH_BYTES : at + _ENTRY_BYTES]
+            for known in both
+            for at in range(0, len(known), _ENTRY_BYTES)
+        }
+        ordered = sorted((second, digest) for digest, second in entries.items())
+        evicted["messages"] += max(0, len(ordered) - MESSAGES_MAX)
+        kept = ordered[-MESSAGES_MAX:]
+        state.features[MESSAGES] = [b"".join(digest + second for second, digest in kept)]
 
 
 def messages_expiry(state: UserState) -> int:

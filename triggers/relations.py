@@ -129,6 +129,20 @@ class Relation(Note):
         if not memory:
             del state.relations[self.key]
 
+    def absorb(self, state: UserState, moved: UserState, a: int, evicted: Counter[str]) -> None:
+        other = moved.relations.get(self.key)
+        if not other:
+            return
+        memory = state.relations.setdefault(self.key, {})
+        for item, at in other.items():
+            mine = memory.get(item, 0)
+            # The later of the two, and of equal times the removal.
+            memory[item] = at if (abs(at), -at) > (abs(mine), -mine) else mine
+        emptied = -memory.get(_EVERYTHING, 0)
+        for item in [item for item, at in memory.items() if 0 < at <= emptied]:
+            del memory[item]
+        self._bound(memory, a, evicted)
+
     def _named(self, event: Event) -> tuple[list[str], bool]:
         """The items an event names, and whether all of them can be kept."""
         found = self._items(event)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from schemas.events import Event
 from tests.unit.triggers.user import HELLO, User, ms, program_of
 from triggers.features import COUNT_MAX, KEEP_MIN, TOP_MAX, Feature, FeatureDefinition, make_feature
+from triggers.merging import absorb
 from triggers.notes import MESSAGES, MESSAGES_MAX
 from triggers.paths import MISSING
 from triggers.state import decode_state, encode_state, is_blank
@@ -243,3 +244,29 @@ def test_a_message_is_remembered_for_a_day() -> None:
     assert value(user, "24h") == 1
     user.event("24h2s", "Noted", id="one")
     assert value(user, "25h") == 2
+
+
+# two profiles of one user
+
+
+@pytest.mark.parametrize(
+    ("feature", "expected"),
+    [
+        ({"compute": "count"}, 4),
+        ({"compute": "count", "within": "1h"}, 4),
+        ({"compute": "last", "of": OF}, "d"),
+        ({"compute": "distinct", "of": OF}, 3),
+        ({"compute": "top", "of": OF}, "a"),
+    ],
+)
+def test_a_merge_counts_what_both_profiles_did(feature: dict[str, Any], expected: Any) -> None:
+    known = asking(**feature)
+    anonymous = User(known.program, name="anonymous")
+    anonymous.event("1s", "Noted", id="x1", x="a")
+    anonymous.event("4s", "Noted", id="x2", x="d")
+    known.event("2s", "Noted", id="y1", x="a")
+    known.event("3s", "Noted", id="y2", x="b")
+    absorb(known.program, "u", known.state, anonymous.state, ms("5s"), known.effects)
+    assert value(known, "6s") == expected
+    known.event("6s", "Noted", id="x1", x="z")
+    assert value(known, "7s") == expected

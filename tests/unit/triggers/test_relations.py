@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.triggers.user import HELLO, User, ms, program_of
+from triggers.merging import absorb
 from triggers.state import REMEMBERED_MAX, is_blank
 from triggers.workspace import DefinitionErrors, load_documents
 
@@ -138,3 +139,16 @@ def test_a_wrong_relation_is_refused_where_it_is_wrong(fields: Any, said: str) -
     with pytest.raises(DefinitionErrors) as refused:
         load_documents([], {}, {"relations": {"cart": {**CART, **fields}}})
     assert said in str(refused.value)
+
+
+def test_a_merge_lets_client_time_decide_over_both_profiles() -> None:
+    known = shopper()
+    anonymous = User(known.program, name="anonymous")
+    anonymous.event("1s", "Added", id="x1", sku="a")
+    anonymous.event("5s", "Removed", id="x2", sku="b")
+    anonymous.event("6s", "Added", id="x3", sku="c")
+    known.event("3s", "Removed", id="y1", sku="a")
+    known.event("4s", "Added", id="y2", sku="b")
+    known.event("4s", "Added", id="y3", sku="d")
+    absorb(known.program, "u", known.state, anonymous.state, ms("7s"), known.effects)
+    assert {item for item, at in known.state.relations["cart"].items() if at > 0} == {"c", "d"}
