@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, PlainValidator, ValidationError
+from pydantic import Field, PlainValidator, ValidationError, WithJsonSchema
 
 from triggers.durations import parse_duration
 from triggers.features import COUNT_MAX, FeatureDefinition
@@ -333,10 +333,13 @@ def _with_count(did: Any) -> dict[str, Any]:
     return {"count": {"gte": 1}, **did}
 
 
+#: The schema says no more: an audience refers to itself.
+_OBJECT = WithJsonSchema({"type": "object"})
+
 #: An audience in a definition; compile it with `membership.Memberships`.
-AudienceDocument = Annotated[dict[str, Any], _validated(parse_audience)]
+AudienceDocument = Annotated[dict[str, Any], _validated(parse_audience), _OBJECT]
 #: A `still` in a definition.
-StillDocument = Annotated[dict[str, Any], _validated(parse_still)]
+StillDocument = Annotated[dict[str, Any], _validated(parse_still), _OBJECT]
 
 
 def references_of(tree: All) -> list[Reference]:

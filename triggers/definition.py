@@ -104,7 +104,9 @@ class Active(Model):
     """The first and the last day of a trigger, in the zone of its policy; both inclusive."""
 
     from_: Day | None = Field(default=None, alias="from")
+    """The first day."""
     until: Day | None = None
+    """The last day."""
 
     def cross_problems(self) -> Iterable[Problem]:
         if self.from_ is None and self.until is None:

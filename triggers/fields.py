@@ -82,7 +82,19 @@ def _share_text(share: int) -> str:
 
 
 #: Hundredths of a percent, as `buckets.bucket` counts; `5%` in the document.
-Share = Annotated[int, BeforeValidator(_share), PlainSerializer(_share_text)]
+Share = Annotated[
+    int,
+    BeforeValidator(_share),
+    PlainSerializer(_share_text),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})?%$",
+            "patternErrorMessage": "a share is in percent, such as 5% or 0.5%",
+            "examples": ["5%", "50%"],
+        }
+    ),
+]
 
 
 def _date(value: Any) -> str:
@@ -96,7 +108,18 @@ def _date(value: Any) -> str:
 
 
 #: A calendar day, `2026-11-01`.
-Day = Annotated[str, BeforeValidator(_date)]
+Day = Annotated[
+    str,
+    BeforeValidator(_date),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+            "patternErrorMessage": "a date is year, month and day, such as 2026-11-01",
+            "examples": ["2026-11-01"],
+        }
+    ),
+]
 
 
 def check_id(value: str) -> str:

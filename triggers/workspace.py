@@ -15,8 +15,8 @@ from triggers.definition import DEFAULT_POLICY, Policy, TriggerDefinition
 from triggers.fields import check_id
 from triggers.model import problems_of
 from triggers.problems import Problem, suggestion
-from triggers.source import Source
 from triggers.shared import FILES, Shared, document_problems, mention_problems, parse_shared
+from triggers.source import Source
 
 TRIGGERS_MAX = 10_000
 POLICIES_MAX = 1000
