@@ -9,9 +9,10 @@ A new check is one function here and one row in `CHECKS`.
 
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schemas.reasons import Reason
+from triggers.buckets import BUCKETS, bucket
 from triggers.program import CompiledTrigger, Program
 from triggers.state import COOLDOWNS_MAX, Cooled, Pending, UserState, Waiting
 
@@ -37,15 +38,56 @@ class Candidate(NamedTuple):
     said_at: int = 0
     items: tuple[Waiting, ...] = ()
 
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What references to `$start` and `$event` read."""
+        return kept_fields(self.trigger, self.start_fields, self.event_fields)
+
+
+def kept_fields(
+    trigger: CompiledTrigger, start: dict[str, Any], event: dict[str, Any]
+) -> dict[str, Any]:
+    """What an instance and a delivery keep: `$start` by path, `$event` by `$` and path."""
+    if trigger.one_event or not event:
+        return start
+    return {**start, **{f"${path}": value for path, value in event.items()}}
+
 
 Check = Callable[[Candidate, UserState, int], Reason | None]
 
 
 def check_state(candidate: Candidate, state: UserState, at: int) -> Reason | None:
-    """A paused trigger sends nothing; a shadow trigger decides and records, and sends nothing."""
+    """A paused trigger sends nothing, nor does one outside its active days; a shadow trigger
+    decides and records, and sends nothing."""
+    if not candidate.trigger.is_active(at):
+        return Reason.PAUSED
     if candidate.trigger.state == "live":
         return None
     return Reason.PAUSED if candidate.trigger.state == "paused" else Reason.SHADOW
+
+
+def check_rollout(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """A share of the users, always the same ones, and all of them still when the share grows."""
+    trigger = candidate.trigger
+    if trigger.rollout >= BUCKETS or bucket(f"rollout:{trigger.id}", candidate.user) < (
+        trigger.rollout
+    ):
+        return None
+    return Reason.NOT_ROLLED_OUT
+
+
+def check_audience(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """Whom the trigger is for; what could not be evaluated refuses."""
+    audience = candidate.trigger.audience
+    return None if audience is None or audience.judge(state, at) else Reason.AUDIENCE
+
+
+def check_still(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """What has to hold right before sending, too; what could not be evaluated refuses."""
+    still = candidate.trigger.still
+    if still is None or still.judge(state, at, candidate.kept):
+        return None
+    return Reason.NO_LONGER_TRUE
 
 
 def check_device(candidate: Candidate, state: UserState, at: int) -> Reason | None:
@@ -104,6 +146,9 @@ def check_caps(candidate: Candidate, state: UserState, at: int) -> Reason | None
 
 CHECKS: tuple[Check, ...] = (
     check_state,
+    check_rollout,
+    check_audience,
+    check_still,
     check_device,
     check_cooldown,
     check_spacing,
@@ -118,6 +163,16 @@ def refusal(candidate: Candidate, state: UserState, at: int) -> Reason | None:
         if reason is not None:
             return reason
     return None
+
+
+def is_unevaluated(candidate: Candidate, state: UserState, at: int, reason: Reason | None) -> bool:
+    """The audience or the `still` refused because it could not be evaluated."""
+    trigger = candidate.trigger
+    if reason is Reason.AUDIENCE and trigger.audience is not None:
+        return trigger.audience.judge(state, at) is None
+    if reason is Reason.NO_LONGER_TRUE and trigger.still is not None:
+        return trigger.still.judge(state, at, candidate.kept) is None
+    return False
 
 
 def take(program: Program, candidate: Candidate, state: UserState, at: int) -> bool:

@@ -21,7 +21,7 @@ def collect(state: UserState, candidate: Candidate, at: int) -> None:
         activation=candidate.activation,
         start_e=candidate.start_e,
         due=candidate.due_ms,
-        fields=_kept(trigger, candidate),
+        fields=candidate.kept,
         start=candidate.start,
         event=candidate.event,
     )
@@ -77,10 +77,3 @@ def fields_of(
         return kept, kept
     start = {path: value for path, value in kept.items() if path[0] != "$"}
     return start, {path[1:]: value for path, value in kept.items() if path[0] == "$"}
-
-
-def _kept(trigger: CompiledTrigger, candidate: Candidate) -> dict[str, object]:
-    if trigger.one_event:
-        return candidate.start_fields
-    event = {f"${path}": value for path, value in candidate.event_fields.items()}
-    return {**candidate.start_fields, **event}

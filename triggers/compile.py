@@ -4,18 +4,32 @@ How a pattern is built stands with it (`triggers.patterns.KINDS`).
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
-from triggers.conditions import compile_filter
-from triggers.definition import Policy, TriggerDefinition
+from schemas.events import to_ms
+from triggers.audience import parse_audience, parse_still, references_of
+from triggers.buckets import BUCKETS
+from triggers.conditions import compile_filter, of_start
+from triggers.definition import Active, Policy, TriggerDefinition
 from triggers.definition import Unless as UnlessDefinition
-from triggers.filters import BOTH
+from triggers.filters import BOTH, START, All
 from triggers.keeping import compile_keeper
+from triggers.membership import Membership, Memberships
 from triggers.paths import compile_path
 from triggers.patterns import kind_of
 from triggers.patterns.base import PatternContext
 from triggers.policy import Cap, CompiledPolicy, grace_for
 from triggers.program import CompiledTrigger, Program, Step, Unless, build_program
+from triggers.shared import (
+    NO_DOCUMENTS,
+    Documents,
+    Shared,
+    document_problems,
+    mention_problems,
+    parse_shared,
+)
 from triggers.texts import declared_paths
 
 
@@ -29,18 +43,46 @@ class RegisteredTrigger(NamedTuple):
 
 
 def compile_program(
-    number: int, triggers: Iterable[RegisteredTrigger], policies: Mapping[str, Policy]
+    number: int,
+    triggers: Iterable[RegisteredTrigger],
+    policies: Mapping[str, Policy],
+    documents: Documents = NO_DOCUMENTS,
 ) -> Program:
-    """Version `number` of the registry, ready to decide. Drafts are left out."""
+    """Version `number` of the registry, ready to decide. Drafts are left out.
+
+    Raises NotCompilable when a trigger names a shared document that is not there.
+    """
+    shared = parse_shared(documents)
+    memberships = Memberships(shared)
+    triggers = list(triggers)
+    _check_mentions(triggers, shared)
     compiled_policies = {name: compile_policy(policy) for name, policy in policies.items()}
     return build_program(
         number,
         (
-            compile_trigger(trigger, compiled_policies, policies)
+            compile_trigger(trigger, compiled_policies, policies, memberships)
             for trigger in triggers
             if trigger.state != "draft"
         ),
     )
+
+
+class NotCompilable(ValueError):
+    """Definitions that do not fit each other."""
+
+
+def _check_mentions(triggers: Iterable[RegisteredTrigger], shared: Shared) -> None:
+    """A version may hold definitions of several folders, each checked by itself only."""
+    wrong = [f"{kind} '{name}': {found.message}" for kind, name, found in document_problems(shared)]
+    for trigger in triggers:
+        audience = trigger.definition.audience
+        if audience is not None:
+            wrong += [
+                f"trigger '{trigger.definition.id}': {problem.message}"
+                for problem in mention_problems(parse_audience(audience), shared)
+            ]
+    if wrong:
+        raise NotCompilable("; ".join(wrong[:10]))
 
 
 def compile_policy(policy: Policy) -> CompiledPolicy:
@@ -57,18 +99,21 @@ def compile_trigger(
     registered: RegisteredTrigger,
     compiled_policies: Mapping[str, CompiledPolicy],
     policies: Mapping[str, Policy],
+    memberships: Memberships,
 ) -> CompiledTrigger:
-    """One trigger with its pattern, `unless` clauses and policy."""
+    """One trigger with its pattern, `unless` clauses, audience and policy."""
     definition = registered.definition
     policy = compiled_policies.get(definition.policy, CompiledPolicy())
     kind = kind_of(definition.when)
     unless = tuple(_compile_unless(clause, kind.one_event) for clause in definition.unless)
-    start_paths, event_paths = _stored_paths(definition, unless, kind.one_event)
+    still = _still_tree(definition, kind.one_event)
+    start_paths, event_paths = _stored_paths(definition, unless, still, kind.one_event)
+    zone = policies.get(definition.policy, Policy()).zone
     context = PatternContext(
         trigger=definition.id,
         since_ms=registered.registered_at_ms,
         policy=policy,
-        zone=policies.get(definition.policy, Policy()).zone,
+        zone=zone,
         keep_start=compile_keeper(start_paths),
         keep_event=compile_keeper(event_paths),
         event_paths=event_paths,
@@ -76,6 +121,13 @@ def compile_trigger(
     pattern = kind.build(definition.when, context)
     marketing = definition.class_ == "marketing"
     user_ms, per_ms = _cooldowns(definition, policy, marketing)
+    audience = None
+    if definition.audience is not None:
+        audience = Membership(parse_audience(definition.audience).tree, memberships)
+    rechecked = None if still is None else Membership(still, memberships)
+    needs = [membership.needs for membership in (audience, rechecked) if membership is not None]
+    asked = dict.fromkeys(pattern.traits)
+    asked |= {path: None for need in needs for path in need.traits}
     return CompiledTrigger(
         id=definition.id,
         revision=registered.revision,
@@ -97,8 +149,14 @@ def compile_trigger(
         bundle_max=definition.bundle.max_count if definition.bundle else 0,
         restart=definition.on_repeat != "keep",
         restart_at_most_ms=definition.restart_at_most_ms or 0,
-        traits=pattern.traits,
+        traits=tuple(asked),
         zoned=pattern.zoned,
+        active=_active_ms(definition.active, zone),
+        rollout=BUCKETS if definition.rollout is None else definition.rollout,
+        audience=audience,
+        still=rechecked,
+        notes=tuple(note for need in needs for note in need.notes),
+        silence_ms=min((need.silence_ms for need in needs if need.silence_ms), default=0),
     )
 
 
@@ -111,13 +169,38 @@ def _steps(definition: TriggerDefinition, policy: CompiledPolicy) -> tuple[Step,
     )
 
 
+def _still_tree(definition: TriggerDefinition, one_event: bool) -> All | None:
+    if definition.still is None:
+        return None
+    tree = parse_still(definition.still).tree
+    return of_start(tree) if one_event else tree
+
+
+#: Log times lie before: the year 9999.
+_ALWAYS_MS = 253_402_300_800_000
+
+
+def _active_ms(active: Active | None, zone: str) -> tuple[int, int] | None:
+    """From the start of the first day to the end of the last one, in the policy's zone."""
+    if active is None:
+        return None
+    place = ZoneInfo(zone)
+    start_ms, end_ms = 0, _ALWAYS_MS
+    if active.from_ is not None:
+        start_ms = to_ms(datetime.combine(date.fromisoformat(active.from_), time(), place))
+    if active.until is not None and active.until < "9999":
+        after = date.fromisoformat(active.until) + timedelta(days=1)
+        end_ms = to_ms(datetime.combine(after, time(), place))
+    return start_ms, end_ms
+
+
 def _compile_unless(clause: UnlessDefinition, one_event: bool) -> Unless:
     compiled = compile_filter(clause.where, references=BOTH, one_event=one_event)
     return Unless(clause.events, compiled, compile_keeper(compiled.event_paths))
 
 
 def _stored_paths(
-    definition: TriggerDefinition, unless: Iterable[Unless], one_event: bool
+    definition: TriggerDefinition, unless: Iterable[Unless], still: All | None, one_event: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Only what conditions and texts name is kept of `$start` and of `$event` (minimisation,
     design.md 4). When they are one event, what is named of either is kept of it."""
@@ -127,6 +210,8 @@ def _stored_paths(
     for clause in unless:
         start.update(dict.fromkeys(clause.filter.start_paths))
         event.update(dict.fromkeys(clause.filter.completing_paths))
+    for reference in references_of(still) if still is not None else ():
+        (start if reference.root == START else event)[reference.path] = None
     for message in definition.all_messages:
         found = declared_paths((message.push.title, message.push.body))
         start.update(dict.fromkeys(found["start"]))

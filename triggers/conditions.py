@@ -75,17 +75,17 @@ class Filter:
 
     def __init__(self, tree: All, one_event: bool = False) -> None:
         if one_event:
-            tree = _of_start(tree)
+            tree = of_start(tree)
         conjuncts = _flatten(tree)
         alone = [node for node in conjuncts if not _references([node])]
         paired = [node for node in conjuncts if _references([node])]
         #: Judges the event alone: the conjuncts without `$start`.
         self.static: Callable[[Event], bool | None] | None = (
-            _conjunction([_judge(node, _event_clause) for node in alone]) if alone else None
+            conjunction([judge_of(node, _event_clause) for node in alone]) if alone else None
         )
         #: Judges (fields of the event, fields of the start): the conjuncts with `$start`.
         self.dynamic: Callable[[Fields, Fields], bool | None] | None = (
-            _paired([_judge(node, _fields_clause) for node in paired]) if paired else None
+            _paired([judge_of(node, _fields_clause) for node in paired]) if paired else None
         )
         #: What `dynamic` reads of the event; of `$start` and of `$event`.
         self.event_paths = _unique(c.path for node in paired for c in clauses_of(node))
@@ -102,11 +102,11 @@ class Filter:
         results = []
         for clause in self._clauses:
             value = _value(fields, clause.path)
-            compared = _resolve(clause.operator, clause.operand, start_fields)
+            compared = resolve(clause.operator, clause.operand, start_fields)
             result = make_test(clause.operator, compared, wild=is_wild(clause.path))(value)
-            written = _written(clause.operand)
+            shown = written(clause.operand)
             results.append(
-                ClauseResult(clause.path, clause.operator, written, value, result, compared)
+                ClauseResult(clause.path, clause.operator, shown, value, result, compared)
             )
         return results
 
@@ -148,7 +148,7 @@ def _references(nodes: list[Node]) -> list[Reference]:
     ]
 
 
-def _of_start(node: All) -> All:
+def of_start(node: All) -> All:
     """The same tree with every `$event` read as `$start`."""
     return All(tuple(_node_of_start(child) for child in node.nodes))
 
@@ -183,16 +183,17 @@ def _discriminators(nodes: list[Node]) -> tuple[tuple[str, tuple[Any, ...]], ...
     return tuple(found)
 
 
-def _judge(node: Node, of_clause: Callable[[Clause], _Judge]) -> _Judge:
+def judge_of(node: Node, of_clause: Callable[[Clause], _Judge]) -> _Judge:
+    """A tree as one function; `of_clause` makes that of a clause."""
     if isinstance(node, Clause):
         return of_clause(node)
     if isinstance(node, Not):
-        return _negation(_judge(node.node, of_clause))
-    judges = [_judge(child, of_clause) for child in node.nodes]
-    return _disjunction(judges) if isinstance(node, AnyOf) else _conjunction(judges)
+        return negation(judge_of(node.node, of_clause))
+    judges = [judge_of(child, of_clause) for child in node.nodes]
+    return disjunction(judges) if isinstance(node, AnyOf) else conjunction(judges)
 
 
-def _negation(judge: _Judge) -> _Judge:
+def negation(judge: _Judge) -> _Judge:
     def negated(subject: Any) -> bool | None:
         result = judge(subject)
         return None if result is None else not result
@@ -200,7 +201,7 @@ def _negation(judge: _Judge) -> _Judge:
     return negated
 
 
-def _conjunction(judges: list[_Judge]) -> _Judge:
+def conjunction(judges: list[_Judge]) -> _Judge:
     if len(judges) == 1:
         return judges[0]
     if len(judges) == 2:
@@ -232,7 +233,7 @@ def _both(first: _Judge, second: _Judge) -> _Judge:
     return both
 
 
-def _disjunction(judges: list[_Judge]) -> _Judge:
+def disjunction(judges: list[_Judge]) -> _Judge:
     def any_of(subject: Any) -> bool | None:
         answer: bool | None = False
         for judge in judges:
@@ -266,7 +267,7 @@ def _property_clause(name: str, test: _Judge) -> _Judge:
 
 
 def _paired(judges: list[_Judge]) -> Callable[[Fields, Fields], bool | None]:
-    judge = _conjunction(judges)
+    judge = conjunction(judges)
     return lambda fields, start: judge((fields, start))
 
 
@@ -280,7 +281,7 @@ def _fields_clause(clause: Clause) -> _Judge:
         return _same_clause(path, operand.key)
 
     def judge(pair: tuple[Fields, Fields]) -> bool | None:
-        resolved = _resolve(operator, operand, pair[1])
+        resolved = resolve(operator, operand, pair[1])
         return make_test(operator, resolved, wild=is_wild(path))(_value(pair[0], path))
 
     return judge
@@ -302,7 +303,7 @@ def _value(fields: Fields, path: str) -> Any:
     return Many(value) if value is not MISSING and is_wild(path) else value
 
 
-def _resolve(operator: str, operand: Any, start: Fields) -> Any:
+def resolve(operator: str, operand: Any, start: Fields) -> Any:
     """The operand with values for its references; MISSING (the clause is False) without them.
 
     Only `in` can do without: the other elements of its list may still be equal.
@@ -313,17 +314,18 @@ def _resolve(operator: str, operand: Any, start: Fields) -> Any:
     if not references_in(operand):
         return operand
     if isinstance(operand, Mapping):
-        point = {name: _resolve(operator, item, start) for name, item in operand.items()}
+        point = {name: resolve(operator, item, start) for name, item in operand.items()}
         return MISSING if any(item is MISSING for item in point.values()) else point
-    items = [_resolve(operator, item, start) for item in operand]
+    items = [resolve(operator, item, start) for item in operand]
     if operator != "in" and any(item is MISSING for item in items):
         return MISSING
     return items
 
 
-def _written(operand: Any) -> Any:
+def written(operand: Any) -> Any:
+    """The operand as its author wrote it."""
     if isinstance(operand, Reference):
         return str(operand)
     if isinstance(operand, Mapping):
-        return {name: _written(item) for name, item in operand.items()}
-    return [_written(item) for item in operand] if isinstance(operand, list) else operand
+        return {name: written(item) for name, item in operand.items()}
+    return [written(item) for item in operand] if isinstance(operand, list) else operand

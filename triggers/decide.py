@@ -9,8 +9,6 @@ record is applied, the user's timers with F < a fire, so a cancel at F itself st
 decides at max(F, the user's last decision time), never at the time it is polled.
 """
 
-from typing import Any
-
 import msgspec
 
 from schemas.decisions import Decision
@@ -18,12 +16,21 @@ from schemas.events import Event, occurred_at_ms
 from schemas.reasons import REFUNDED, Outcome, Reason, Unevaluated
 from schemas.records import OutcomeRecord
 from triggers import absence, bundles, retention
-from triggers.admission import Candidate, check_cooldown, refund, refusal, take
+from triggers.admission import (
+    Candidate,
+    check_cooldown,
+    is_unevaluated,
+    kept_fields,
+    refund,
+    refusal,
+    take,
+)
 from triggers.devices import register_device, remove_dead
-from triggers.effects import Admitted, Effects, FunnelKey, Journal, Merge, Reached
+from triggers.effects import Admitted, Effects, FunnelKey, Journal, Merge, Reached, Recall
 from triggers.identity import delivery_id
 from triggers.merging import absorb, freeze, merge_of
 from triggers.names import is_merging
+from triggers.notes import NoteRole, note_event
 from triggers.paths import key_of
 from triggers.patterns.base import Activation, Occasion
 from triggers.program import CompiledTrigger, Hits, Program, Role, Step
@@ -78,10 +85,13 @@ def apply_event(
     for role in hits.starts:
         changed |= _start(user, state, role, event, e, a, candidates, out)
     # After the patterns, which compare with what was known, and before admission, which asks.
-    if program.traits:
-        changed |= learn_traits(program.traits, state, event)
+    if program.traits and learn_traits(program.traits, state, event):
+        changed = True
+        _recall_untrue(program, state, a, out)
     if program.zoned:
         changed |= learn_zone(state, event)
+    if hits.notes:
+        changed |= _note(state, hits.notes, event, e, a, out)
     if candidates:
         at = max(a, state.decided_at)
         for candidate in candidates:
@@ -214,6 +224,8 @@ def _fire(
     for trigger in program.watching:
         if 0 < trigger.pattern.due(state) <= due:
             for activation in trigger.pattern.on_due(state, due):
+                if not trigger.is_active(due):
+                    continue
                 if trigger.steps:
                     _arm(user, state, trigger, activation.per, activation, due, out)
                 else:
@@ -287,6 +299,34 @@ def _propose(
         _admit(program, candidate, state, at, caused_at, out)
 
 
+def _note(
+    state: UserState,
+    notes: tuple[NoteRole, ...],
+    event: Event,
+    e: int,
+    a: int,
+    out: Effects,
+) -> bool:
+    failed = note_event(state, notes, event, e, a, out.evicted)
+    for trigger in failed or ():
+        out.unevaluated[trigger, Unevaluated.COULD_NOT_EVALUATE] += 1
+    return failed is not None
+
+
+def _recall_untrue(program: Program, state: UserState, a: int, out: Effects) -> None:
+    """Call back the pending deliveries whose `still` the user's traits no longer fulfil."""
+    for pending in state.pending:
+        trigger = program.triggers.get(pending.trigger)
+        if trigger is None or trigger.still is None or pending.cancelled:
+            continue
+        verdict = trigger.still.judge(state, a, pending.fields)
+        if verdict is None:
+            out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
+        if not verdict:
+            pending.cancelled = True
+            out.cancelled.append(Recall(pending.delivery.hex(), a, Reason.NO_LONGER_TRUE))
+
+
 def _notice_activity(program: Program, state: UserState, e: int) -> bool:
     granule = program.granule_ms
     if not granule:
@@ -334,7 +374,7 @@ def _cancel(
             and absence.matches(clause, fields, pending.fields)
         ):
             changed = pending.cancelled = True
-            out.cancelled.append((pending.delivery.hex(), a))
+            out.cancelled.append(Recall(pending.delivery.hex(), a))
     if absence.is_late(e, a):
         return changed
     remembered = absence.remember_cancel(state, trigger.id, role.clause, e, fields, a, out)
@@ -353,6 +393,8 @@ def _start(
 ) -> bool:
     """A want of a trigger's pattern matched. Arm an instance, or add a candidate."""
     trigger = role.trigger
+    if not trigger.is_active(e):
+        return False
     if absence.is_late(e, a):
         out.unevaluated[trigger.id, Unevaluated.LATE_EVENT] += 1
         return False
@@ -410,7 +452,7 @@ def _arm(
         start_e=e,
         chain_e=chain_e,
         fire_at=absence.fire_time(trigger, 0, e, chain_e or e),
-        fields=_kept_fields(trigger, activation),
+        fields=kept_fields(trigger, activation.start_fields, activation.event_fields),
         progress=None if activation.event == activation.key else Progress(activation.event),
         revision=trigger.revision,
     )
@@ -425,14 +467,6 @@ def _arm(
         out.journal.append(Journal(user, a, trigger.id, "ARMED", activation.key))
     _bound_instances(user, state, trigger, a, out)
     return True
-
-
-def _kept_fields(trigger: CompiledTrigger, activation: Activation) -> dict[str, Any]:
-    """What an instance keeps: `$start` by path, `$event` by `$` and path."""
-    if trigger.one_event or not activation.event_fields:
-        return activation.start_fields
-    event = {f"${path}": value for path, value in activation.event_fields.items()}
-    return {**activation.start_fields, **event}
 
 
 def _bound_instances(
@@ -456,6 +490,8 @@ def _admit(
     trigger = candidate.trigger
     state.decided_at = at
     reason = refusal(candidate, state, at)
+    if is_unevaluated(candidate, state, at, reason):
+        out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
     outcome = Outcome.ADMITTED if reason is None else Outcome.SUPPRESSED
     delivery: str | None = None
     if reason is None:
@@ -517,7 +553,7 @@ def _book(
             at=at,
             counts=trigger.marketing,
             drop_at=max(expires_at, at) + DAY_MS,
-            fields=candidate.start_fields if trigger.unless else {},
+            fields=candidate.kept if trigger.unless or trigger.still is not None else {},
         )
     )
     if len(state.pending) > PENDING_MAX:

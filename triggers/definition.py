@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, StrictInt
 
+from triggers.audience import AudienceDocument, StillDocument
 from triggers.durations import format_duration
 from triggers.fields import (
     Category,
     Channel,
+    Day,
     DurationMs,
     EventNames,
     Id,
@@ -21,6 +23,7 @@ from triggers.fields import (
     Name,
     PathToOne,
     Per,
+    Share,
     Url,
     WaitMs,
     Where,
@@ -95,6 +98,21 @@ class Cooldown(Model):
     def cross_problems(self) -> Iterable[Problem]:
         if self.user_ms is None and self.per_ms is None:
             yield Problem((), "`cooldown` is a duration or {user: ..., per: ...}")
+
+
+class Active(Model):
+    """The first and the last day of a trigger, in the zone of its policy; both inclusive."""
+
+    from_: Day | None = Field(default=None, alias="from")
+    """The first day."""
+    until: Day | None = None
+    """The last day."""
+
+    def cross_problems(self) -> Iterable[Problem]:
+        if self.from_ is None and self.until is None:
+            yield Problem((), "`active` has `from`, `until` or both, such as {until: 2026-12-31}")
+        elif self.from_ is not None and self.until is not None and self.until < self.from_:
+            yield Problem(("until",), f"`until` is before `from`, {self.from_}")
 
 
 class Goal(Model):
@@ -182,6 +200,10 @@ class TriggerDefinition(Model):
     """0 to 100: of several candidates at one moment the higher is admitted first."""
     lane: Literal["critical", "high", "normal", "low"] = "normal"
     """Its place in the queue of what is sent; critical goes before everything else."""
+    active: Active | None = None
+    """The days it starts and admits on."""
+    rollout: Share | None = None
+    """The share of users it reaches; the others end as NOT_ROLLED_OUT."""
     when: Annotated[
         SerializeAsAny[When],
         BeforeValidator(_select_pattern, json_schema_input_type=_ANY_PATTERN),
@@ -205,6 +227,10 @@ class TriggerDefinition(Model):
     """A chain of restarts fires at the latest then."""
     bundle: Bundle | None = None
     """Several instances of one user become one message; its texts get `items`."""
+    audience: AudienceDocument | None = None
+    """Whom it is for, asked at every admission."""
+    still: StillDocument | None = None
+    """What has to hold until the message is sent."""
     cooldown: (
         Annotated[
             Cooldown,

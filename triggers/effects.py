@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.decisions import Decision
-from schemas.reasons import Unevaluated
+from schemas.reasons import Reason, Unevaluated
 from triggers.program import CompiledTrigger
 from triggers.state import UserState
 
@@ -75,6 +75,14 @@ class FunnelKey(NamedTuple):
     stage: str
 
 
+class Recall(NamedTuple):
+    """A delivery called back at log time `at_ms`: CANCELLED, or NO_LONGER_TRUE (a `still`)."""
+
+    delivery_id: str
+    at_ms: int
+    reason: Reason = Reason.CANCELLED
+
+
 @dataclass(slots=True)
 class Effects:
     """The commands of one batch, in the order they were decided.
@@ -86,7 +94,7 @@ class Effects:
 
     decisions: list[Decision] = field(default_factory=list)
     deliveries: list[Admitted] = field(default_factory=list)
-    cancelled: list[tuple[str, int]] = field(default_factory=list)
+    cancelled: list[Recall] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     reached: list[Reached] = field(default_factory=list)
     pending: Counter[tuple[str, int]] = field(default_factory=Counter)

@@ -1,6 +1,7 @@
 """The types of definition fields: each checks its own value and says what is wrong with it."""
 
 import re
+from datetime import date
 from typing import Annotated, Any
 
 from pydantic import (
@@ -29,6 +30,8 @@ ID_PATTERN = "[a-z0-9][a-z0-9-]{0,63}"
 _ID = re.compile(ID_PATTERN)
 _CATEGORY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+_SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?%")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 
 
@@ -58,6 +61,62 @@ DurationMs = Annotated[
             "pattern": DURATION_PATTERN,
             "patternErrorMessage": "a duration has units, the longest first: 90s, 2h, 1h30m, 7d",
             "examples": ["30m", "2h", "1h30m", "7d"],
+        }
+    ),
+]
+
+
+def _share(value: Any) -> int:
+    match = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a share is text in percent with two decimals at most, such as 5% or 0.5%")
+    share = int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
+    if share > 10_000:
+        raise ValueError("a share is at most 100%")
+    return share
+
+
+def _share_text(share: int) -> str:
+    whole, rest = divmod(share, 100)
+    return f"{whole}.{rest:02}".rstrip("0").rstrip(".") + "%" if rest else f"{whole}%"
+
+
+#: Hundredths of a percent, as `buckets.bucket` counts; `5%` in the document.
+Share = Annotated[
+    int,
+    BeforeValidator(_share),
+    PlainSerializer(_share_text),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})?%$",
+            "patternErrorMessage": "a share is in percent, such as 5% or 0.5%",
+            "examples": ["5%", "50%"],
+        }
+    ),
+]
+
+
+def _date(value: Any) -> str:
+    try:
+        if not isinstance(value, str) or not _DATE.fullmatch(value):
+            raise ValueError
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValueError("a date is year, month and day, such as 2026-11-01") from None
+    return value
+
+
+#: A calendar day, `2026-11-01`.
+Day = Annotated[
+    str,
+    BeforeValidator(_date),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+            "patternErrorMessage": "a date is year, month and day, such as 2026-11-01",
+            "examples": ["2026-11-01"],
         }
     ),
 ]

@@ -8,7 +8,7 @@ a `Problem` here, at registration, and never a surprise at the first event.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -87,11 +87,8 @@ def parse_where(where: Any, *, references: Collection[str] = ()) -> tuple[All, l
 
     The tree is whole only when there are no problems. Locations are relative to `where`.
     """
-    parser = _Parser(references)
-    tree = parser.mapping(where, (), 1)
-    if parser.clauses > CLAUSES_MAX:
-        parser.refuse((), f"a filter has at most {CLAUSES_MAX} clauses, this has {parser.clauses}")
-    return tree, parser.problems
+    parser = WhereParser(references)
+    return parser.parse(where), parser.problems
 
 
 def clauses_of(node: Node) -> list[Clause]:
@@ -116,13 +113,21 @@ def _is_list(operand: Any) -> bool:
     return isinstance(operand, list | tuple)
 
 
-class _Parser:
+class WhereParser:
     """Walks one `where`, counts its clauses and collects what is wrong with it."""
 
     def __init__(self, references: Collection[str]) -> None:
         self.references = references
         self.problems: list[Problem] = []
         self.clauses = 0
+
+    def parse(self, where: Any) -> All:
+        """The tree of a whole `where`; what is wrong is in `problems` afterwards."""
+        tree = self.mapping(where, (), 1)
+        if self.clauses > CLAUSES_MAX:
+            message = f"a filter has at most {CLAUSES_MAX} clauses, this has {self.clauses}"
+            self.refuse((), message)
+        return tree
 
     def refuse(self, location: Location, message: str, *, at_key: bool = False) -> None:
         self.problems.append(Problem(location, message, at_key))
@@ -156,10 +161,14 @@ class _Parser:
         nodes = tuple(self.mapping(v, (*location, i), depth) for i, v in enumerate(value))
         return AnyOf(nodes) if name == "any" else All(nodes)
 
-    def path(self, path: Any, condition: Any, location: Location) -> list[Clause]:
+    def path(self, path: Any, condition: Any, location: Location) -> Sequence[Node]:
         problem = check_path(path) if isinstance(path, str) else "a path is text"
         if problem is not None:
             self.refuse(location, problem, at_key=True)
+        return self.conditions(path, condition, location)
+
+    def conditions(self, path: Any, condition: Any, location: Location) -> list[Clause]:
+        """The clauses of one path: an operand, or operands by operator."""
         if not isinstance(condition, Mapping):
             if _is_list(condition):
                 self.refuse(location, "a list needs an operator, such as {in: [...]}")

@@ -1,9 +1,9 @@
 """Loading a workspace from the texts of its files; every error says file, line and column.
 
 Texts, not paths: who reads the folder is the shell's concern. Files are `triggers/<name>.yaml` (or
-`.json`), a trigger each or several YAML documents, `policy.yaml`, and `catalog.yaml`, the event
-catalogue: it belongs to the folder and is not registered, so what it refuses is refused wherever a
-folder is read (validate, apply, backtest).
+`.json`), a trigger each or several YAML documents, `policy.yaml`, those of `triggers.shared`, and
+`catalog.yaml`, the event catalogue: it belongs to the folder and is not registered, so what it
+refuses is refused wherever a folder is read (validate, apply, backtest).
 """
 
 import re
@@ -16,6 +16,7 @@ from triggers.catalog_checks import catalog_hints, catalog_problems
 from triggers.definition import TriggerDefinition
 from triggers.model import unknown
 from triggers.problems import Problem, suggestion
+from triggers.shared import FILES, parse_shared
 from triggers.source import FILE_BYTES_MAX, Source, SourceError, read_source
 from triggers.testcases import partner_problems
 from triggers.workspace import (
@@ -24,6 +25,8 @@ from triggers.workspace import (
     DefinitionErrors,
     Place,
     Workspace,
+    audience_problems,
+    parse_documents,
     parse_policies,
     parse_trigger,
     policy_problems,
@@ -33,6 +36,10 @@ from triggers.workspace import (
 _TRIGGER_FILE = re.compile(r"triggers/[^/]+\.(yaml|json)")
 _POLICY_FILES = ("policy.yaml", "policy.json")
 CATALOG_FILE = "catalog.yaml"
+_STEMS = frozenset(file.stem for file in FILES)
+
+#: A file's name and its document.
+_Read = tuple[str, Source]
 
 
 class Reader(Protocol):
@@ -125,21 +132,31 @@ def load_workspace(
     DefinitionErrors with every error of every file, and nothing else whatever the texts hold.
     """
     loader = _Loader(zones, reader)
-    policy_source: tuple[str, Source] | None = None
+    policy_source: _Read | None = None
+    shared_sources: dict[str, _Read] = {}
     catalog: Catalog | None = None
     for file in sorted(files):
         if _TRIGGER_FILE.fullmatch(file):
             loader.triggers(file, files[file])
         elif file in _POLICY_FILES:
-            policy_source = _read_policy(loader, file, files[file], policy_source)
+            policy_source = _read_one(loader, file, files[file], policy_source, "policies")
         elif file == CATALOG_FILE:
             catalog = loader.catalog(file, files[file])
+        elif file.rpartition(".")[0] in _STEMS and file.endswith((".yaml", ".json")):
+            stem = file.rpartition(".")[0]
+            read = _read_one(loader, file, files[file], shared_sources.get(stem), stem)
+            shared_sources |= {stem: read} if read is not None else {}
         else:
             loader.errors.append(DefinitionError(file, 1, 1, _unknown_file(file)))
     policies, problems = parse_policies(policy_source[1].data if policy_source else {}, zones)
     if policy_source is not None:
         loader.refuse(*policy_source, problems)
     policies_known = policy_source is not None or not any(file in files for file in _POLICY_FILES)
+    data = {stem: source.data for stem, (_, source) in shared_sources.items()}
+    documents, faults = parse_documents(data)
+    for stem, problem in faults:
+        loader.refuse(*shared_sources[stem], [problem])
+    shared = parse_shared(documents)
     triggers: dict[str, _Placed] = {}
     for placed in loader.placed:
         first = triggers.setdefault(placed.trigger.id, placed)
@@ -149,6 +166,8 @@ def load_workspace(
         if policies_known:
             problems = policy_problems(placed.trigger, policies)
             loader.refuse(placed.file, placed.source, problems)
+        problems = audience_problems(placed.trigger, shared)
+        loader.refuse(placed.file, placed.source, problems)
     for placed in triggers.values():
         loader.refuse(placed.file, placed.source, partner_problems(placed.trigger.tests, triggers))
     if len(triggers) > TRIGGERS_MAX:
@@ -161,6 +180,7 @@ def load_workspace(
     return Workspace(
         {id_: placed.trigger for id_, placed in triggers.items()},
         policies,
+        documents,
         tuple(hints),
         {id_: Place(placed.file, placed.source) for id_, placed in triggers.items()},
     )
@@ -175,22 +195,23 @@ def load_catalog(file: str, text: str) -> Catalog:
     return catalog
 
 
-def _read_policy(
-    loader: _Loader, file: str, text: str, found: tuple[str, Source] | None
-) -> tuple[str, Source] | None:
+def _read_one(
+    loader: _Loader, file: str, text: str, found: _Read | None, what: str
+) -> _Read | None:
+    """The only document of a file that exists once, as .yaml or as .json."""
     sources = loader.read(file, text)
     if found is not None:
-        message = f"policies stand in {found[0]} already"
+        message = f"{what} stand in {found[0]} already"
         loader.errors.append(DefinitionError(file, 1, 1, message))
     elif len(sources) > 1:
         position = sources[1].position((), at_key=False)
-        message = "policies are one document"
+        message = f"{what} are one document"
         loader.errors.append(DefinitionError(file, *position, message))
     return found or ((file, sources[0]) if sources else None)
 
 
 def _unknown_file(file: str) -> str:
-    known = ["policy.yaml", CATALOG_FILE]
+    known = ["policy.yaml", CATALOG_FILE, *(f"{stem}.yaml" for stem in sorted(_STEMS))]
     if file.endswith(".yml"):
         return f"a file name ends in .yaml{suggestion(file, [file[:-4] + '.yaml'])}"
     if file.startswith("triggers/"):

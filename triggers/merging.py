@@ -15,6 +15,7 @@ from schemas.events import ID_CHARS_MAX, Event
 from schemas.reasons import Outcome
 from triggers import absence
 from triggers.effects import Effects, Journal
+from triggers.notes import absorb_notes
 from triggers.program import Program
 from triggers.state import (
     COOLDOWNS_MAX,
@@ -81,11 +82,8 @@ def absorb(
     state.traits = {**moved.traits, **state.traits}
     state.zone = state.zone or moved.zone
     state.patterns = {**moved.patterns, **state.patterns}
-    state.features = {**moved.features, **state.features}
-    for relation, items in moved.relations.items():
-        mine_items = state.relations.setdefault(relation, {})
-        for item, at in items.items():
-            mine_items[item] = max(at, mine_items.get(item, 0))
+    notes = (*program.features.values(), *program.relations.values())
+    absorb_notes(notes, state, moved, a, out.evicted)
     out.journal.append(Journal(user, a, "", "MERGED", ""))
 
 

@@ -22,18 +22,14 @@ from triggers.problems import Location, Problem, quoted, suggestion
 #: Names of the language that this version does not run yet, by where they stand. A part that brings
 #: one to life deletes it here.
 UNAVAILABLE: dict[str, frozenset[str]] = {
-    "workspace": frozenset({"segments.yaml", "relations.yaml"}),
+    "workspace": frozenset(),
     "trigger": frozenset(
         {
-            "active",
-            "audience",
             "channels",
             "experiment",
             "hold",
-            "rollout",
             "rotate",
             "send_at",
-            "still",
             "utm",
         }
     ),

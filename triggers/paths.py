@@ -5,9 +5,9 @@ A path begins with `properties`, `context` or `traits` and goes down by the name
 page), `type` the Segment type. A name that holds a dot cannot be reached.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from schemas.events import ID_CHARS_MAX, Event, event_name
 from triggers.problems import suggestion
@@ -18,6 +18,7 @@ ROOTS = ("properties", "context", "traits")
 LEAVES = ("event", "type")
 
 Reader = Callable[[Event], Any]
+S = TypeVar("S")
 
 
 class _Missing:
@@ -98,7 +99,7 @@ def compile_path(path: str) -> Reader:
         return _event_type
     read_root = _ROOT_READERS[root]
     if "*" in names:
-        return _wild(read_root, names)
+        return wild_reader(read_root, names)
     if len(names) == 1:
         return _property(names[0]) if root == "properties" else _below(read_root, names[0])
     return _deep(read_root, names)
@@ -189,8 +190,10 @@ def _deep(read_root: Reader, names: list[str]) -> Reader:
     return read
 
 
-def _wild(read_root: Reader, names: list[str]) -> Reader:
-    def read(event: Event) -> Any:
+def wild_reader(read_root: Callable[[S], Any], names: Sequence[str]) -> Callable[[S], Any]:
+    """Reads a Many below what `read_root` finds: MISSING when there is none."""
+
+    def read(event: S) -> Any:
         found = [read_root(event)]
         for name in names:
             if name == "*":

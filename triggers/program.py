@@ -11,17 +11,22 @@ them cost about as much as ten.
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from schemas.events import Event
+from triggers.buckets import BUCKETS
 from triggers.conditions import Filter, index_key
 from triggers.devices import device_of
+from triggers.features import Feature
+from triggers.membership import Membership
 from triggers.names import ANY, is_merging, role_name
+from triggers.notes import Note, NoteRole
 from triggers.paths import Reader, compile_path, is_wild
 from triggers.patterns.base import Pattern
 from triggers.policy import CompiledPolicy
+from triggers.relations import Relation
 
 Withdrawals = tuple[tuple[int, int], ...]
 """(revision, time) of each, oldest first: instances that were armed under this revision or an
@@ -53,7 +58,9 @@ class CompiledTrigger:
     once; with some a match becomes a pending instance. `bundle_ms` 0: every candidate by itself.
 
     `one_event`: `$start` and `$event` are the same. `traits` are the traits it asks for, by path
-    below `traits`; `zoned`: it asks for the user's time zone.
+    below `traits`; `zoned`: it asks for the user's time zone; `notes`: the features and relations
+    it asks for; `silence_ms`: the shortest silence, 0 for none. `active`: it starts and admits from
+    the first time until before the second. `rollout`: the first bucket left out.
     """
 
     id: str
@@ -78,6 +85,16 @@ class CompiledTrigger:
     restart_at_most_ms: int = 0
     traits: tuple[str, ...] = ()
     zoned: bool = False
+    active: tuple[int, int] | None = None
+    rollout: int = BUCKETS
+    audience: Membership | None = None
+    still: Membership | None = None
+    notes: tuple[Note, ...] = ()
+    silence_ms: int = 0
+
+    def is_active(self, at_ms: int) -> bool:
+        """Whether `at_ms` lies within the days it is active on."""
+        return self.active is None or self.active[0] <= at_ms < self.active[1]
 
     @property
     def order(self) -> tuple[int, str]:
@@ -93,19 +110,28 @@ class Role(NamedTuple):
     filter: Filter
 
 
-class _Table(NamedTuple):
-    read: Reader
-    roles: dict[Hashable, list[Role]]
+class _Filtered(Protocol):
+    @property
+    def filter(self) -> Filter: ...
+
+
+R = TypeVar("R", bound=_Filtered)
 
 
 @dataclass(slots=True)
-class _EventIndex:
+class _Table(Generic[R]):
+    read: Reader
+    roles: dict[Hashable, list[R]]
+
+
+@dataclass(slots=True)
+class _EventIndex(Generic[R]):
     """The roles of one event name: by a discriminating equality, and the rest."""
 
-    tables: dict[str, _Table] = field(default_factory=dict)
-    rest: list[Role] = field(default_factory=list)
+    tables: dict[str, _Table[R]] = field(default_factory=dict)
+    rest: list[R] = field(default_factory=list)
 
-    def add(self, role: Role) -> None:
+    def add(self, role: R) -> None:
         for path, values in role.filter.discriminators:
             if is_wild(path):
                 continue
@@ -117,22 +143,23 @@ class _EventIndex:
             return
         self.rest.append(role)
 
-    def candidates(self, event: Event) -> list[Role]:
+    def candidates(self, event: Event) -> list[R]:
         found = self.rest
-        for read, roles in self.tables.values():
-            more = roles.get(index_key(read(event)))
+        for table in self.tables.values():
+            more = table.roles.get(index_key(table.read(event)))
             if more:
                 found = found + more
         return found
 
 
 class Hits(msgspec.Struct, frozen=True, gc=False):
-    """What an event means: cancels first, then starts in admission order; and which triggers it
-    could not be evaluated against."""
+    """What an event means: cancels first, then starts in admission order; which triggers it could
+    not be evaluated against; and what is noted of it."""
 
     cancels: tuple[Role, ...]
     starts: tuple[Role, ...]
     errors: tuple[CompiledTrigger, ...]
+    notes: tuple[NoteRole, ...] = ()
 
 
 NO_HITS = Hits((), (), ())
@@ -143,20 +170,23 @@ class Program:
     """Version `number` of the registry. `granule_ms` rounds last activity; 0: nobody watches it.
 
     `watching` are the triggers whose pattern wakes up by itself. `traits` and `zoned` say what is
-    kept of every user.
-    `cancelled_to`: trigger -> the revision up to which pending instances were ever cancelled by an
-    apply. `withdrawn` says when a shard met that; each shard fills in its own.
+    kept of every user, `features` and `relations` what is noted; `notes` finds by event name what
+    an event is noted for. `cancelled_to`: trigger -> the revision up to which pending instances
+    were ever cancelled by an apply; `withdrawn` says when a shard met that, each fills in its own.
     """
 
     number: int
     triggers: dict[str, CompiledTrigger]
-    by_event: dict[str, _EventIndex]
+    by_event: dict[str, _EventIndex[Role]]
     watching: tuple[CompiledTrigger, ...]
     granule_ms: int
     sends_max: int
     sends_window_ms: int
     traits: tuple[str, ...] = ()
     zoned: bool = False
+    notes: dict[str, _EventIndex[NoteRole]] = field(default_factory=dict)
+    features: dict[str, Feature] = field(default_factory=dict)
+    relations: dict[str, Relation] = field(default_factory=dict)
     cancelled_to: Mapping[str, int] = field(default_factory=dict)
     withdrawn: Mapping[str, Withdrawals] = field(default_factory=dict)
 
@@ -166,9 +196,25 @@ class Program:
         hits = NO_HITS if name is None else self.match(name, event)
         if ANY in self.by_event:
             hits = _together(hits, self.match(ANY, event))
+        if name in self.notes:
+            hits = self._noted(hits, self.notes[name], event)
         if hits is NO_HITS and not self.granule_ms and not self._teaches(event):
             return NO_HITS if is_merging(event) else None
         return hits
+
+    def _noted(self, hits: Hits, index: _EventIndex[NoteRole], event: Event) -> Hits:
+        notes: list[NoteRole] = []
+        errors: list[CompiledTrigger] = []
+        for role in index.candidates(event):
+            static = role.filter.static
+            verdict = True if static is None else static(event)
+            if verdict is None:
+                errors += [self.triggers[name] for name in role.triggers]
+            elif verdict:
+                notes.append(role)
+        if not (notes or errors):
+            return hits
+        return Hits(hits.cancels, hits.starts, (*hits.errors, *errors), tuple(notes))
 
     def _teaches(self, event: Event) -> bool:
         """Something of the user may be learnt: a device, a declared trait, the time zone."""
@@ -216,11 +262,13 @@ GRANULE_PART = 168
 def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
     """Index compiled triggers. Draft triggers are left out by the caller."""
     triggers = {trigger.id: trigger for trigger in compiled}
-    by_event: dict[str, _EventIndex] = {}
+    by_event: dict[str, _EventIndex[Role]] = {}
     for trigger in triggers.values():
         for name, role in _roles(trigger):
             by_event.setdefault(name, _EventIndex()).add(role)
     silences = [t.pattern.idle_ms for t in triggers.values() if t.pattern.idle_ms]
+    silences += [t.silence_ms for t in triggers.values() if t.silence_ms]
+    noted = _notes_of(triggers.values())
     granule_ms = max(1, min(min(silences) // GRANULE_PART, GRANULE_MAX_MS)) if silences else 0
     policies = [trigger.policy for trigger in triggers.values()]
     caps = [cap for policy in policies for cap in policy.caps]
@@ -236,7 +284,31 @@ def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
         ),
         traits=tuple(dict.fromkeys(path for t in triggers.values() for path in t.traits)),
         zoned=any(t.zoned for t in triggers.values()),
+        notes=_note_index(noted),
+        features={note.key: note for note, _ in noted if isinstance(note, Feature)},
+        relations={note.key: note for note, _ in noted if isinstance(note, Relation)},
     )
+
+
+def _notes_of(triggers: Iterable[CompiledTrigger]) -> list[tuple[Note, tuple[str, ...]]]:
+    """Each note once, with the ids of the triggers that ask for it."""
+    found: dict[int, tuple[Note, list[str]]] = {}
+    for trigger in triggers:
+        for note in trigger.notes:
+            found.setdefault(id(note), (note, []))[1].append(trigger.id)
+    return [(note, tuple(ids)) for note, ids in found.values()]
+
+
+def _note_index(
+    noted: Iterable[tuple[Note, tuple[str, ...]]],
+) -> dict[str, _EventIndex[NoteRole]]:
+    index: dict[str, _EventIndex[NoteRole]] = {}
+    for note, ids in noted:
+        for number, want in enumerate(note.wants):
+            for name in want.names:
+                role = NoteRole(note, number, want.filter, ids)
+                index.setdefault(name, _EventIndex()).add(role)
+    return index
 
 
 def _roles(trigger: CompiledTrigger) -> Iterable[tuple[str, Role]]:

@@ -10,6 +10,7 @@ admission reads (sends, cooldowns, the last decision) is kept `LOOK_BACK_MS` lon
 from typing import Any
 
 from triggers.effects import Effects
+from triggers.notes import MESSAGES, forget_messages, messages_expiry
 from triggers.patterns.base import Pattern
 from triggers.program import Program
 from triggers.state import MEMORY_MS, Memory, UserState
@@ -36,6 +37,8 @@ def due(program: Program, state: UserState) -> int:
     for pending in state.pending:
         if pending.drop_at > latest:
             latest = pending.drop_at
+    if state.features or state.relations:
+        latest = max(latest, _noted_expiry(program, state))
     for trigger, pattern_memory in state.patterns.items():
         latest = max(latest, _pattern_expiry(program, trigger, pattern_memory))
     return latest
@@ -61,6 +64,7 @@ def prune(program: Program, state: UserState, now_ms: int, out: Effects) -> None
     for pending in [pending for pending in state.pending if pending.drop_at <= now_ms]:
         state.pending.remove(pending)
         out.closed.append(pending.delivery.hex())
+    _prune_noted(program, state, now_ms)
     for trigger_id, remembered in list(state.patterns.items()):
         pattern = _pattern_of(program, trigger_id, remembered)
         if pattern is None:
@@ -99,6 +103,37 @@ def _cooldown_expiry(program: Program, trigger_id: str, at: int) -> int:
     if trigger is None:
         return at
     return at + max(trigger.cooldown_user_ms, trigger.cooldown_per_ms) + LOOK_BACK_MS
+
+
+def _noted_expiry(program: Program, state: UserState) -> int:
+    """Of features and relations; what nobody asks for any more goes with the next timer."""
+    latest = messages_expiry(state)
+    for key in state.features:
+        feature = program.features.get(key)
+        if feature is not None:
+            latest = max(latest, feature.keeps_until(state))
+        elif key != MESSAGES:
+            latest = max(latest, 1)
+    for name in state.relations:
+        relation = program.relations.get(name)
+        latest = max(latest, 1 if relation is None else relation.keeps_until(state))
+    return latest
+
+
+def _prune_noted(program: Program, state: UserState, now_ms: int) -> None:
+    forget_messages(state, now_ms)
+    for key in [key for key in state.features if key != MESSAGES]:
+        feature = program.features.get(key)
+        if feature is None:
+            del state.features[key]
+        else:
+            feature.forget(state, now_ms)
+    for name in list(state.relations):
+        relation = program.relations.get(name)
+        if relation is None:
+            del state.relations[name]
+        else:
+            relation.forget(state, now_ms)
 
 
 def _pattern_of(program: Program, trigger_id: str, memory: list[Any]) -> Pattern | None:

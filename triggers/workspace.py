@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from triggers.audience import parse_audience
 from triggers.definition import DEFAULT_POLICY, Policy, TriggerDefinition
 from triggers.fields import check_id
 from triggers.model import problems_of
 from triggers.problems import Problem, suggestion
+from triggers.shared import FILES, Shared, document_problems, mention_problems, parse_shared
 from triggers.source import Source
 
 TRIGGERS_MAX = 10_000
@@ -29,7 +31,8 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Definitions that fit each other: triggers by id, policies by name, `default` among them.
+    """Definitions that fit each other: triggers by id, policies by name, `default` among them, and
+    the shared documents by kind and name.
 
     `hints`: what looks like a slip though it may be right (`catalog_checks`). `places` of the
     triggers, where they come from files.
@@ -37,6 +40,7 @@ class Workspace:
 
     triggers: dict[str, TriggerDefinition]
     policies: dict[str, Policy]
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     hints: "tuple[DefinitionError, ...]" = field(default=(), compare=False)
     places: Mapping[str, Place] = field(default_factory=dict, compare=False)
 
@@ -69,10 +73,12 @@ class DefinitionErrors(Exception):
 def load_documents(
     triggers: Iterable[Any],
     policies: Mapping[str, Any] | None = None,
+    files: Mapping[str, Any] | None = None,
     *,
     zones: Collection[str] | None = None,
 ) -> Workspace:
-    """A workspace from trigger documents and policy documents by name.
+    """A workspace from trigger documents, policy documents by name, and shared documents by the
+    stem of the file they stand in (`segments`, `relations`).
 
     `zones`: the known time zones; without them only the shape of a name is checked. Raises
     DefinitionErrors that name the trigger and the path in it.
@@ -80,6 +86,9 @@ def load_documents(
     errors: list[DefinitionError] = []
     loaded_policies, problems = parse_policies(policies or {}, zones)
     errors += [_without_place("policies", problem) for problem in problems]
+    documents, faults = parse_documents(files or {})
+    errors += [_without_place(stem, problem) for stem, problem in faults]
+    shared = parse_shared(documents)
     loaded: dict[str, TriggerDefinition] = {}
     for number, document in enumerate(triggers, start=1):
         name = _name_of(document, number)
@@ -88,13 +97,14 @@ def load_documents(
             if trigger.id in loaded:
                 problems.append(Problem(("id",), f"the id '{trigger.id}' is taken"))
             problems += policy_problems(trigger, loaded_policies)
+            problems += audience_problems(trigger, shared)
             loaded[trigger.id] = trigger
         errors += [_without_place(name, problem) for problem in problems]
     if len(loaded) > TRIGGERS_MAX:
         errors.append(DefinitionError("triggers", 0, 0, too_many(len(loaded))))
     if errors:
         raise DefinitionErrors(errors)
-    return Workspace(loaded, loaded_policies)
+    return Workspace(loaded, loaded_policies, documents)
 
 
 def parse_trigger(
@@ -141,6 +151,35 @@ def policy_problems(trigger: TriggerDefinition, policies: Mapping[str, Policy]) 
         return []
     hint = suggestion(trigger.policy, policies)
     return [Problem(("policy",), f"unknown policy '{trigger.policy}'{hint}")]
+
+
+def parse_documents(
+    files: Mapping[str, Any],
+) -> tuple[dict[str, dict[str, Any]], list[tuple[str, Problem]]]:
+    """The shared documents of files by stem, and what is wrong with them, located in its file."""
+    documents: dict[str, dict[str, Any]] = {}
+    faults: list[tuple[str, Problem]] = []
+    for file in FILES:
+        if file.stem in files:
+            found, problems = file.parse(files[file.stem])
+            documents |= {kind: bodies for kind, bodies in found.items() if bodies}
+            faults += [(file.stem, problem) for problem in problems]
+    by_kind = {kind: file for file in FILES for kind in file.kinds}
+    for kind, name, problem in document_problems(parse_shared(documents)):
+        file = by_kind[kind]
+        location = (*file.place(kind, name), *problem.location)
+        faults.append((file.stem, Problem(location, problem.message, problem.at_key)))
+    return documents, faults
+
+
+def audience_problems(trigger: TriggerDefinition, shared: Shared) -> list[Problem]:
+    """An audience may only name segments, features and relations that exist."""
+    if trigger.audience is None:
+        return []
+    return [
+        Problem(("audience", *problem.location), problem.message, problem.at_key)
+        for problem in mention_problems(parse_audience(trigger.audience), shared)
+    ]
 
 
 def too_many(count: int) -> str:

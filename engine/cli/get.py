@@ -67,7 +67,8 @@ def get(
     async def work() -> None:
         async with open_to_read(settings, timeout) as reader:
             found = _select(reader, trigger_id, revision)
-        _show(found, reader.history.latest, output)
+            shared = [] if trigger_id is not None else _documents(reader)
+        _show(found, shared, reader.history.latest, output)
 
     run_on_registry(settings, work)
 
@@ -97,7 +98,29 @@ def _earlier(reader: RegistryReader, trigger_id: str, revision: int) -> Register
     return RegisteredTrigger(definition, revision, definition.state, registered_at_ms)
 
 
-def _show(found: Sequence[RegisteredTrigger], registry: int, output: Format) -> None:
+def _documents(reader: RegistryReader) -> list[dict[str, Any]]:
+    """Segments, relations and what else triggers share, with their revisions."""
+    version = reader.latest
+    if version is None:
+        return []
+    revisions = reader.history.contents(version.number).documents
+    return [
+        {
+            "kind": kind,
+            "name": name,
+            "revision": revision,
+            "document": version.documents[kind][name],
+        }
+        for (kind, name), revision in sorted(revisions.items())
+    ]
+
+
+def _show(
+    found: Sequence[RegisteredTrigger],
+    shared: Sequence[dict[str, Any]],
+    registry: int,
+    output: Format,
+) -> None:
     rows = [_row(trigger) for trigger in found]
     if output in (Format.JSON, Format.YAML):
         listing = [
@@ -105,6 +128,8 @@ def _show(found: Sequence[RegisteredTrigger], registry: int, output: Format) -> 
             for row, trigger in zip(rows, found, strict=True)
         ]
         fields = {"registry": registry, "triggers": listing}
+        if shared:
+            fields["documents"] = list(shared)
         if output is Format.JSON:
             data_json(fields)
         else:

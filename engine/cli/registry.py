@@ -38,6 +38,7 @@ from engine.registry.versions import UnreadableDefinitionError
 from engine.settings import Settings
 from engine.store.errors import StoreBroken
 from engine.store.redis import RedisStore
+from triggers.compile import NotCompilable
 from triggers.workspace import DefinitionError, DefinitionErrors
 
 EXIT_CODES: Mapping[type[BaseException], ExitCode] = {
@@ -50,6 +51,7 @@ EXIT_CODES: Mapping[type[BaseException], ExitCode] = {
     RegistryLostError: ExitCode.ERROR,
     UnreadableDefinitionError: ExitCode.ERROR,
     WrongStateError: ExitCode.ERROR,
+    NotCompilable: ExitCode.INVALID,
 }
 _NOT_ALLOWED = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
 

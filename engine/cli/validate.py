@@ -25,7 +25,7 @@ def validate(folder: FolderArgument = Path(), output: OutputOption = Output.TABL
     """
     hints: list[DefinitionError] = []
     try:
-        triggers, policies = load_folder(folder, hints)
+        triggers, policies, documents = load_folder(folder, hints)
     except DefinitionErrors as error:
         _report([], [], error.errors, [], output)
         fail(CliError(ExitCode.INVALID, map(str, error.errors)))
@@ -33,7 +33,8 @@ def validate(folder: FolderArgument = Path(), output: OutputOption = Output.TABL
         fail(CliError(ExitCode.INVALID, str(error)))
     _report(sorted(triggers), sorted(policies), [], hints, output)
     talk_hints(hints)
-    talk(f"valid: triggers {len(triggers)}, policies {len(policies)}")
+    shared = "".join(f", {kind}s {len(documents[kind])}" for kind in sorted(documents))
+    talk(f"valid: triggers {len(triggers)}, policies {len(policies)}{shared}")
 
 
 def _report(

@@ -103,6 +103,7 @@ UNREADABLE = DeviceResult("", "", SendResult(SendKind.RETRY_LATER, "UNREADABLE_D
 _ENDS = {
     GateAnswer.UNKNOWN: Reason.UNKNOWN,
     GateAnswer.CANCELLED: Reason.CANCELLED,
+    GateAnswer.NO_LONGER_TRUE: Reason.NO_LONGER_TRUE,
     GateAnswer.EXPIRED: Reason.EXPIRED,
 }
 

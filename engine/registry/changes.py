@@ -3,21 +3,25 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from engine.registry.entries import (
     POLICY,
     TRIGGER,
+    Body,
     BodyKey,
     PolicyBody,
+    SharedBody,
     State,
     TriggerBody,
     TriggerRef,
+    decode_shared,
 )
 from engine.registry.history import Contents, History
 from engine.registry.versions import UnreadableDefinitionError, Versions
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
+from triggers.shared import NO_DOCUMENTS, Documents
 
 
 class Change(StrEnum):
@@ -50,7 +54,7 @@ class Plan:
     base: int
     contents: Contents
     rows: list[Row] = field(default_factory=list)
-    bodies: list[tuple[BodyKey, TriggerBody | PolicyBody]] = field(default_factory=list)
+    bodies: list[tuple[BodyKey, Body]] = field(default_factory=list)
 
     @property
     def changes(self) -> bool:
@@ -76,6 +80,7 @@ def plan_apply(
     history: History,
     triggers: Mapping[str, TriggerDefinition],
     policies: Mapping[str, Policy],
+    documents: Documents = NO_DOCUMENTS,
     *,
     prune: bool,
     now_ms: int,
@@ -87,19 +92,23 @@ def plan_apply(
     armed so far; else their deadlines stay, and the current revision decides.
 
     The version is compiled as a proof, so what raises here would have stopped every shard. Raises
-    UnreadableDefinitionError when a trigger that stays was registered by a newer release.
+    UnreadableDefinitionError when a trigger that stays was registered by a newer release, and
+    NotCompilable when what stays does not fit what is new.
     """
     before = history.contents(history.latest)
-    plan = Plan(history.latest, Contents({}, {}, dict(before.cancelled_to)))
+    plan = Plan(history.latest, Contents({}, {}, {}, dict(before.cancelled_to)))
     versions = Versions(history)
     for name in sorted(triggers):
         _plan_trigger(plan, history, versions, before, triggers[name], now_ms)
     for name in sorted(policies):
         _plan_policy(plan, history, versions, before, name, policies[name])
+    for kind in sorted(documents):
+        for name in sorted(documents[kind]):
+            _plan_document(plan, history, before, kind, name, documents[kind][name])
     _plan_rest(plan, before, prune)
     if cancel_pending:
         plan.contents.cancelled_to.update({row.name: row.before for row in plan.edited})
-    _prove(plan, versions, triggers, policies)
+    _prove(plan, versions, triggers, policies, documents)
     return plan
 
 
@@ -185,6 +194,21 @@ def _plan_policy(
     plan.rows.append(Row(POLICY, name, change, revision, previous))
 
 
+def _plan_document(
+    plan: Plan, history: History, before: Contents, kind: str, name: str, wanted: dict[str, Any]
+) -> None:
+    previous = before.documents.get((kind, name), 0)
+    body = history.body(BodyKey(kind, name, previous))
+    if body is not None and decode_shared(body).document == wanted:
+        revision, change = previous, Change.UNCHANGED
+    else:
+        revision = history.next_revision(kind, name)
+        change = Change.CHANGED if previous else Change.CREATED
+        plan.bodies.append((BodyKey(kind, name, revision), SharedBody(wanted)))
+    plan.contents.documents[kind, name] = revision
+    plan.rows.append(Row(kind, name, change, revision, previous))
+
+
 def _plan_rest(plan: Plan, before: Contents, prune: bool) -> None:
     change = Change.REMOVED if prune else Change.KEPT
     for name in _missing(before.triggers, plan.contents.triggers):
@@ -197,6 +221,11 @@ def _plan_rest(plan: Plan, before: Contents, prune: bool) -> None:
         if not prune:
             plan.contents.policies[name] = revision
         plan.rows.append(Row(POLICY, name, change, revision, revision))
+    for key in sorted(before.documents.keys() - plan.contents.documents.keys()):
+        revision = before.documents[key]
+        if not prune:
+            plan.contents.documents[key] = revision
+        plan.rows.append(Row(*key, change, revision, revision))
 
 
 def _prove(
@@ -204,6 +233,7 @@ def _prove(
     versions: Versions,
     triggers: Mapping[str, TriggerDefinition],
     policies: Mapping[str, Policy],
+    documents: Documents,
 ) -> None:
     definitions = dict(triggers)
     for name, ref in plan.contents.triggers.items():
@@ -217,7 +247,20 @@ def _prove(
     }
     # Drafts are compiled too: the day they go live is no time to find out.
     registered = (RegisteredTrigger(made, 1, "live", 0) for made in definitions.values())
-    compile_program(plan.base, registered, {**kept_policies, **policies})
+    stay = [key for key in plan.contents.documents if key[1] not in documents.get(key[0], {})]
+    held: dict[str, dict[str, Any]] = {kind: dict(bodies) for kind, bodies in documents.items()}
+    for kind, name in stay:
+        revision = plan.contents.documents[kind, name]
+        held.setdefault(kind, {})[name] = versions.document(kind, name, revision)
+    compile_program(plan.base, registered, {**kept_policies, **policies}, held)
+
+
+def documents_by_kind(contents: Contents) -> dict[str, dict[str, int]]:
+    """Revisions of shared documents as a manifest holds them."""
+    found: dict[str, dict[str, int]] = {}
+    for (kind, name), revision in contents.documents.items():
+        found.setdefault(kind, {})[name] = revision
+    return found
 
 
 def _missing(before: Iterable[str], after: Mapping[str, object]) -> list[str]:

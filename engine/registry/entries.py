@@ -5,6 +5,7 @@ revision number to different documents; under one key compaction would keep the 
 may be the loser's. With unique keys compaction removes nothing, so every revision is kept.
 """
 
+import re
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -27,6 +28,13 @@ class PolicyBody(msgspec.Struct, frozen=True):
     version: int = 1
 
 
+class SharedBody(msgspec.Struct, frozen=True):
+    """One revision of a shared document (`triggers.shared`), complete."""
+
+    document: dict[str, Any]
+    version: int = 1
+
+
 class TriggerRef(msgspec.Struct, frozen=True):
     """A trigger as a version holds it; `state` overrides the document's own."""
 
@@ -37,8 +45,8 @@ class TriggerRef(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """A whole version. `base`: the number of the version it was made from, 0 for none.
 
-    `cancelled_to`: trigger -> the last revision whose pending instances an apply has cancelled; a
-    removed trigger stays in it.
+    `documents`: the revisions of the shared documents, by kind and name. `cancelled_to`: trigger ->
+    the last revision whose pending instances an apply has cancelled; a removed trigger stays in it.
     """
 
     base: int
@@ -47,12 +55,14 @@ class Manifest(msgspec.Struct, frozen=True):
     message: str
     triggers: dict[str, TriggerRef]
     policies: dict[str, int]
+    documents: dict[str, dict[str, int]] = {}
     cancelled_to: dict[str, int] = {}
     version: int = 1
 
 
 class BodyKey(NamedTuple):
-    """`kind` is `trigger` or `policy`, `name` the trigger's id or the policy's name."""
+    """`kind` is `trigger`, `policy` or that of a shared document, `name` the trigger's id or the
+    name of the policy or document."""
 
     kind: str
     name: str
@@ -74,14 +84,17 @@ class ManifestEntry(NamedTuple):
     manifest: Manifest
 
 
+Body: TypeAlias = TriggerBody | PolicyBody | SharedBody
 Entry: TypeAlias = BodyEntry | ManifestEntry
 
 TRIGGER, POLICY, MANIFEST = "trigger", "policy", "manifest"
-_BODIES: dict[str, msgspec.json.Decoder[TriggerBody] | msgspec.json.Decoder[PolicyBody]] = {
-    TRIGGER: msgspec.json.Decoder(TriggerBody),
-    POLICY: msgspec.json.Decoder(PolicyBody),
-}
+_TRIGGER = msgspec.json.Decoder(TriggerBody)
+_POLICY = msgspec.json.Decoder(PolicyBody)
+_SHARED = msgspec.json.Decoder(SharedBody)
 _MANIFEST = msgspec.json.Decoder(Manifest)
+
+
+_KIND = re.compile(r"[a-z]{1,32}")
 
 
 class BadEntryError(Exception):
@@ -89,7 +102,7 @@ class BadEntryError(Exception):
 
 
 def body_key(key: BodyKey, apply_id: str) -> bytes:
-    """`trigger/<id>/<revision>/<apply>` or `policy/<name>/<revision>/<apply>`."""
+    """`<kind>/<id or name>/<revision>/<apply>`."""
     return f"{key.kind}/{key.name}/{key.revision}/{apply_id}".encode()
 
 
@@ -98,7 +111,7 @@ def manifest_key(apply_id: str) -> bytes:
     return f"{MANIFEST}/{apply_id}".encode()
 
 
-def encode(entry: TriggerBody | PolicyBody | Manifest) -> bytes:
+def encode(entry: Body | Manifest) -> bytes:
     """Compact JSON."""
     return msgspec.json.encode(entry)
 
@@ -113,6 +126,11 @@ def decode_policy(value: bytes) -> PolicyBody:
     return msgspec.json.decode(value, type=PolicyBody)
 
 
+def decode_shared(value: bytes) -> SharedBody:
+    """A shared document's body, of an entry that `decode_entry` has let through."""
+    return _SHARED.decode(value)
+
+
 def decode_entry(key: bytes | None, value: bytes | None) -> Entry:
     """Decode strictly; raises `BadEntryError` saying what is wrong."""
     if key is None or value is None:
@@ -121,10 +139,21 @@ def decode_entry(key: bytes | None, value: bytes | None) -> Entry:
         match key.decode().split("/"):
             case ["manifest", apply_id]:
                 return ManifestEntry(apply_id, _MANIFEST.decode(value))
-            case ["trigger" | "policy" as kind, name, revision, apply_id]:
-                _BODIES[kind].decode(value)
+            # Any other kind is a shared document: which kinds there are depends on the release, and
+            # what a manifest means must not.
+            case [kind, name, revision, apply_id] if _KIND.fullmatch(kind):
+                _check_body(kind, value)
                 return BodyEntry(apply_id, BodyKey(kind, name, int(revision)), value)
             case parts:
                 raise BadEntryError(f"the key has {len(parts)} parts and starts with none known")
     except ValueError as error:  # msgspec's and Unicode errors are ValueErrors
         raise BadEntryError(str(error)) from error
+
+
+def _check_body(kind: str, value: bytes) -> None:
+    if kind == TRIGGER:
+        _TRIGGER.decode(value)
+    elif kind == POLICY:
+        _POLICY.decode(value)
+    else:
+        _SHARED.decode(value)

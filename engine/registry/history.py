@@ -20,6 +20,7 @@ from engine.registry.entries import (
     decode_entry,
 )
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 #: Applies whose bodies were read and whose manifest was not, the oldest forgotten first.
@@ -44,11 +45,17 @@ class Read(NamedTuple):
     why: str = ""
 
 
+#: The kind and the name of a shared document.
+DocumentKey = tuple[str, str]
+
+
 class Contents(NamedTuple):
-    """What a version holds; `cancelled_to` as in `Manifest`."""
+    """What a version holds; `documents` are revisions by kind and name, `cancelled_to` as in
+    `Manifest`."""
 
     triggers: dict[str, TriggerRef]
     policies: dict[str, int]
+    documents: dict[DocumentKey, int]
     cancelled_to: dict[str, int]
 
 
@@ -72,6 +79,7 @@ class _Step:
     about: About
     triggers: dict[str, TriggerRef | None]
     policies: dict[str, int | None]
+    documents: dict[DocumentKey, int | None]
     cancelled_to: dict[str, int | None]
 
 
@@ -83,7 +91,7 @@ class History:
     malformed: int = 0
     void: int = 0
     _steps: dict[int, _Step] = field(default_factory=dict)
-    _latest: Contents = field(default_factory=lambda: Contents({}, {}, {}))
+    _latest: Contents = field(default_factory=lambda: Contents({}, {}, {}, {}))
     _bodies: dict[BodyKey, bytes] = field(default_factory=dict)
     _revisions: dict[tuple[str, str], int] = field(default_factory=dict)
     _unfinished: dict[str, dict[BodyKey, bytes]] = field(default_factory=dict)
@@ -103,16 +111,22 @@ class History:
     def contents(self, number: int) -> Contents:
         """What a version holds; raises KeyError for a number that is no version."""
         if number == self.latest:
-            triggers, policies, cancelled_to = self._latest
-            return Contents(dict(triggers), dict(policies), dict(cancelled_to))
+            found = self._latest
+            return Contents(
+                dict(found.triggers),
+                dict(found.policies),
+                dict(found.documents),
+                dict(found.cancelled_to),
+            )
         if number not in self:
             raise KeyError(number)
-        contents = Contents({}, {}, {})
+        contents = Contents({}, {}, {}, {})
         for step in self._steps.values():
             if step.about.number > number:
                 break
             _put(contents.triggers, step.triggers)
             _put(contents.policies, step.policies)
+            _put(contents.documents, step.documents)
             _put(contents.cancelled_to, step.cancelled_to)
         return contents
 
@@ -161,10 +175,14 @@ class History:
             about,
             _difference(self._latest.triggers, manifest.triggers),
             _difference(self._latest.policies, manifest.policies),
+            _difference(self._latest.documents, documents_of(manifest)),
             _difference(self._latest.cancelled_to, manifest.cancelled_to),
         )
         self._latest = Contents(
-            dict(manifest.triggers), dict(manifest.policies), dict(manifest.cancelled_to)
+            dict(manifest.triggers),
+            dict(manifest.policies),
+            documents_of(manifest),
+            dict(manifest.cancelled_to),
         )
         return Read(Fate.ACCEPTED, number=number, apply_id=apply_id)
 
@@ -183,16 +201,26 @@ class History:
 
 def _named(manifest: Manifest) -> list[BodyKey]:
     keys = [BodyKey(TRIGGER, name, ref.revision) for name, ref in manifest.triggers.items()]
-    return keys + [BodyKey(POLICY, name, rev) for name, rev in manifest.policies.items()]
+    keys += [BodyKey(POLICY, name, rev) for name, rev in manifest.policies.items()]
+    return keys + [BodyKey(*key, rev) for key, rev in documents_of(manifest).items()]
 
 
-def _difference(before: dict[str, T], after: dict[str, T]) -> dict[str, T | None]:
-    changes: dict[str, T | None] = {name: None for name in before if name not in after}
+def documents_of(manifest: Manifest) -> dict[DocumentKey, int]:
+    """The revisions of the shared documents by kind and name."""
+    return {
+        (kind, name): revision
+        for kind, revisions in manifest.documents.items()
+        for name, revision in revisions.items()
+    }
+
+
+def _difference(before: dict[K, T], after: dict[K, T]) -> dict[K, T | None]:
+    changes: dict[K, T | None] = {name: None for name in before if name not in after}
     changes.update({name: item for name, item in after.items() if before.get(name) != item})
     return changes
 
 
-def _put(into: dict[str, T], changes: dict[str, T | None]) -> None:
+def _put(into: dict[K, T], changes: dict[K, T | None]) -> None:
     for name, item in changes.items():
         if item is None:
             into.pop(name, None)

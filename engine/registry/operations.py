@@ -11,7 +11,13 @@ from aiokafka import AIOKafkaProducer
 
 from engine.clock import now_ms
 from engine.kafka_client import client_options
-from engine.registry.changes import Plan, plan_apply, plan_pause, plan_resume
+from engine.registry.changes import (
+    Plan,
+    documents_by_kind,
+    plan_apply,
+    plan_pause,
+    plan_resume,
+)
 from engine.registry.connect import close, connect
 from engine.registry.entries import Manifest
 from engine.registry.reader import RegistryReader, TopicMissingError
@@ -19,6 +25,7 @@ from engine.registry.writer import activate, append_apply
 from engine.settings import Settings
 from schemas.topics import Topics
 from triggers.definition import Policy, TriggerDefinition
+from triggers.shared import NO_DOCUMENTS, Documents
 
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 
@@ -77,6 +84,7 @@ class WritableRegistry:
         self,
         triggers: Mapping[str, TriggerDefinition],
         policies: Mapping[str, Policy],
+        documents: Documents = NO_DOCUMENTS,
         *,
         prune: bool = False,
         cancel_pending: bool = False,
@@ -88,6 +96,7 @@ class WritableRegistry:
             history,
             triggers,
             policies,
+            documents,
             prune=prune,
             now_ms=registered_ms,
             cancel_pending=cancel_pending,
@@ -119,6 +128,7 @@ class WritableRegistry:
             message=signature.message,
             triggers=plan.contents.triggers,
             policies=plan.contents.policies,
+            documents=documents_by_kind(plan.contents),
             cancelled_to=plan.contents.cancelled_to,
         )
         async with asyncio.timeout(self._timeout_s):

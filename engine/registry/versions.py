@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -12,12 +12,14 @@ from engine.registry.entries import (
     TRIGGER,
     BodyKey,
     decode_policy,
+    decode_shared,
     decode_trigger,
 )
 from engine.registry.history import History
-from triggers.compile import RegisteredTrigger, compile_program
+from triggers.compile import NotCompilable, RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
 from triggers.program import Program
+from triggers.shared import Documents
 
 #: One in use, the next while shards switch to it; shards that catch up are a few versions behind.
 VERSIONS_KEPT_MAX = 4
@@ -43,7 +45,8 @@ class RegistryVersion:
     number: int
     triggers: Mapping[str, RegisteredTrigger]
     policies: Mapping[str, Policy]
-    cancelled_to: Mapping[str, int]
+    documents: Documents = field(default_factory=dict)
+    cancelled_to: Mapping[str, int] = field(default_factory=dict)
 
 
 EMPTY = RegistryVersion(0, {}, {}, {})
@@ -81,6 +84,10 @@ class Versions:
         key = BodyKey(POLICY, name, revision)
         return _cached(self._policies, key, DEFINITIONS_KEPT_MAX, self._read_policy)
 
+    def document(self, kind: str, name: str, revision: int) -> dict[str, Any]:
+        """A registered revision of a shared document. Raises UnknownVersionError."""
+        return decode_shared(self._stored(BodyKey(kind, name, revision))).document
+
     def _build(self, number: int) -> RegistryVersion:
         if number not in self._history:
             raise UnknownVersionError(f"version {number} is not in the registry")
@@ -97,11 +104,22 @@ class Versions:
         policies = {
             name: self.policy(name, revision) for name, revision in contents.policies.items()
         }
-        return RegistryVersion(number, triggers, policies, contents.cancelled_to)
+        documents: dict[str, dict[str, Any]] = {}
+        for (kind, name), revision in contents.documents.items():
+            documents.setdefault(kind, {})[name] = self.document(kind, name, revision)
+        return RegistryVersion(number, triggers, policies, documents, contents.cancelled_to)
 
     def _compile(self, number: int) -> Program:
         version = self.version(number)
-        program = compile_program(number, version.triggers.values(), version.policies)
+        try:
+            program = compile_program(
+                number, version.triggers.values(), version.policies, version.documents
+            )
+        except (NotCompilable, ValidationError) as error:
+            raise UnreadableDefinitionError(
+                f"version {number} is not readable by this release ({error}): "
+                "bring every process to the release that registered it"
+            ) from error
         program.cancelled_to = version.cancelled_to
         return program
 

@@ -136,7 +136,8 @@ def _add_ledger(words: list[Argument], commit: Commit, tag: str) -> None:
     for delivery_id, user, expires_at_ms in commit.opened:
         opened += (f"{tag}d:{delivery_id}", user, expires_at_ms)
     _add(words, opened)
-    _add(words, _flat((f"{tag}d:{delivery_id}", at) for delivery_id, at in commit.cancelled))
+    for called_back in (commit.cancelled, commit.untrue):
+        _add(words, _flat((f"{tag}d:{delivery_id}", at) for delivery_id, at in called_back))
 
 
 def _meta(commit: Commit) -> list[Argument]:

@@ -31,6 +31,7 @@ class _Entry:
     user: str
     expires_ms: int
     cancelled_ms: int | None = None
+    untrue_ms: int | None = None
     claimed_ms: int | None = None
     lease_ms: int = 0
 
@@ -167,6 +168,8 @@ class MemoryStore:
             return Verdict(GateAnswer.UNKNOWN)
         if entry.cancelled_ms is not None and entry.cancelled_ms <= claim.now_ms:
             return Verdict(GateAnswer.CANCELLED)
+        if entry.untrue_ms is not None and entry.untrue_ms <= claim.now_ms:
+            return Verdict(GateAnswer.NO_LONGER_TRUE)
         if claim.now_ms > entry.expires_ms:
             return Verdict(GateAnswer.EXPIRED)
         if held.position.offset < claim.after or held.withhold_until:
@@ -233,6 +236,10 @@ def _apply_deliveries(held: _Shard, commit: Commit) -> None:
         if entry is not None:
             earlier_ms = at_ms if entry.cancelled_ms is None else entry.cancelled_ms
             entry.cancelled_ms = min(at_ms, earlier_ms)
+    for delivery_id, at_ms in commit.untrue:
+        entry = held.ledger.get(delivery_id)
+        if entry is not None:
+            entry.untrue_ms = at_ms if entry.untrue_ms is None else min(at_ms, entry.untrue_ms)
     held.withheld.update(commit.withheld)
     for delivery_id in commit.unwithheld:
         held.withheld.pop(delivery_id, None)
@@ -273,6 +280,8 @@ def _dump(held: _Shard) -> dict[str, Any]:
         dump["ledger_expires_ms"][delivery_id] = entry.expires_ms
         if entry.cancelled_ms is not None:
             dump["ledger_cancelled_ms"][delivery_id] = entry.cancelled_ms
+        if entry.untrue_ms is not None:
+            dump["ledger_untrue_ms"][delivery_id] = entry.untrue_ms
         if entry.claimed_ms is not None:
             dump["ledger_claimed_ms"][delivery_id] = entry.claimed_ms
             dump["ledger_lease_ms"][delivery_id] = entry.lease_ms

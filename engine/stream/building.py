@@ -12,6 +12,7 @@ from engine.ports import Commit, LedgerEntry
 from engine.stream.outbox import Entry, OutMessage
 from schemas.decisions import decision_record
 from schemas.deliveries import Delivery, DeviceRef, Limits, decode_delivery, encode_delivery
+from schemas.reasons import Reason
 from schemas.topics import Topics
 from triggers.effects import Admitted, Effects
 from triggers.program import Program, Withdrawals
@@ -135,7 +136,9 @@ def fill_effects(commit: Commit, effects: Effects) -> None:
         LedgerEntry(admitted.delivery_id, admitted.user, admitted.expires_at_ms)
         for admitted in effects.deliveries
     ]
-    commit.cancelled = effects.cancelled
+    for delivery_id, at_ms, reason in effects.cancelled:
+        untrue = reason is Reason.NO_LONGER_TRUE
+        (commit.untrue if untrue else commit.cancelled).append((delivery_id, at_ms))
     commit.closed = effects.closed
     commit.forgotten = list(effects.forgotten)
     for number, line in enumerate(effects.journal):

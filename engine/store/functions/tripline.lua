@@ -60,16 +60,19 @@ local function open_deliveries(args, at)
     return last + 1
 end
 
-local function cancel_deliveries(args, at)
-    local last = at + tonumber(args[at])
-    for i = at + 1, last, 2 do
-        local known = redis.call('HMGET', args[i], 'u', 'x')
-        local earlier = known[2] and tonumber(known[2]) <= tonumber(args[i + 1])
-        if known[1] and not earlier then
-            redis.call('HSET', args[i], 'x', args[i + 1])
+-- `field` tells why: 'x' cancelled, 'y' no longer true. The earliest time counts.
+local function call_back(field)
+    return function(args, at)
+        local last = at + tonumber(args[at])
+        for i = at + 1, last, 2 do
+            local known = redis.call('HMGET', args[i], 'u', field)
+            local earlier = known[2] and tonumber(known[2]) <= tonumber(args[i + 1])
+            if known[1] and not earlier then
+                redis.call('HSET', args[i], field, args[i + 1])
+            end
         end
+        return last + 1
     end
-    return last + 1
 end
 
 local function write_journal(args, at)
@@ -193,7 +196,8 @@ local function commit(keys, args)
     at = write_plain('ZADD', timers)(args, at)
     at = write_plain('ZREM', timers)(args, at)
     at = open_deliveries(args, at)
-    at = cancel_deliveries(args, at)
+    at = call_back('x')(args, at) -- cancelled
+    at = call_back('y')(args, at) -- no longer true
     at = write_plain('HSET', tag .. 'w')(args, at) -- withheld
     at = write_plain('HDEL', tag .. 'w')(args, at)
     at = restore_claims(args, at)
@@ -283,7 +287,7 @@ end
 -- The token names this very question: asked again with it, the answer is SEND again.
 local function claim(keys, args)
     local entry, now = keys[1], tonumber(args[1])
-    local stored = redis.call('HMGET', entry, 'u', 'e', 'x', 'c', 'l', 't')
+    local stored = redis.call('HMGET', entry, 'u', 'e', 'x', 'c', 'l', 't', 'y')
     if not stored[1] then
         return {'GONE', 0, ''}
     end
@@ -299,6 +303,9 @@ local function claim(keys, args)
     end
     if stored[3] and tonumber(stored[3]) <= now then
         return {'CANCELLED', 0, ''}
+    end
+    if stored[7] and tonumber(stored[7]) <= now then
+        return {'NO_LONGER_TRUE', 0, ''}
     end
     if now > tonumber(stored[2]) then
         return {'EXPIRED', 0, ''}

@@ -7,6 +7,7 @@ SEND = Verdict(GateAnswer.SEND)
 GONE = Verdict(GateAnswer.GONE)
 UNKNOWN = Verdict(GateAnswer.UNKNOWN)
 CANCELLED = Verdict(GateAnswer.CANCELLED)
+NO_LONGER_TRUE = Verdict(GateAnswer.NO_LONGER_TRUE)
 EXPIRED = Verdict(GateAnswer.EXPIRED)
 
 
@@ -72,6 +73,22 @@ async def test_of_several_cancels_the_earliest_counts(store: AnyStore, shard: Sh
     for at_ms in (300, 200, 400):
         await shard.write(cancelled=[("d1", at_ms)])
     assert (await store.dump(7))["ledger_cancelled_ms"] == {"d1": 200}
+
+
+async def test_what_is_no_longer_true_says_so_from_its_time_on(
+    store: AnyStore, shard: Shard
+) -> None:
+    for delivery_id in ("d1", "d2", "d3"):
+        await shard.open(delivery_id)
+    for at_ms in (300, 200, 400):
+        await shard.write(untrue=[("d1", at_ms), ("d2", at_ms), ("d3", at_ms), ("d4", at_ms)])
+    await shard.write(cancelled=[("d3", 250)])
+    assert (await store.dump(7))["ledger_untrue_ms"] == {"d1": 200, "d2": 200, "d3": 200}
+    assert await shard.claim("d1", 200) == NO_LONGER_TRUE
+    assert await shard.claim("d2", 199) == SEND
+    assert await shard.claim("d3", 249) == NO_LONGER_TRUE
+    assert await shard.claim("d3", 250) == CANCELLED
+    assert await shard.claim("d4", 300) == GONE
 
 
 async def test_a_cancelled_delivery_that_also_expired_is_cancelled(shard: Shard) -> None:

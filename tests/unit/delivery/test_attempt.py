@@ -97,7 +97,15 @@ def test_what_is_gone_is_dropped_without_an_outcome() -> None:
     assert verdict(GateAnswer.GONE) == Drop()
 
 
-@pytest.mark.parametrize("said", [GateAnswer.CANCELLED, GateAnswer.EXPIRED, GateAnswer.UNKNOWN])
+@pytest.mark.parametrize(
+    "said",
+    [
+        GateAnswer.CANCELLED,
+        GateAnswer.NO_LONGER_TRUE,
+        GateAnswer.EXPIRED,
+        GateAnswer.UNKNOWN,
+    ],
+)
 def test_the_gate_ends_a_delivery_by_its_word(said: GateAnswer) -> None:
     assert verdict(said) == Finish(Reason(said.value), 0)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.registry.changes import Plan
+from engine.registry.changes import Plan, documents_by_kind
 from engine.registry.entries import Manifest, body_key, encode, manifest_key
 from engine.registry.history import Fate, History, Read
 from triggers.definition import Policy, TriggerDefinition
@@ -29,7 +29,17 @@ def policy(**fields: Any) -> Policy:
 def manifest_of(plan: Plan) -> Manifest:
     """The manifest that writes a plan down."""
     contents = plan.contents
-    return Manifest(plan.base, "ann", 1_000, "", *contents)
+    documents = documents_by_kind(contents)
+    return Manifest(
+        plan.base,
+        "ann",
+        1_000,
+        "",
+        contents.triggers,
+        contents.policies,
+        documents,
+        contents.cancelled_to,
+    )
 
 
 class Topic:

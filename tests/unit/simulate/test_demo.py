@@ -16,10 +16,12 @@ DEMO = Path(__file__).parents[3] / "examples" / "demo"
 
 @pytest.fixture(scope="module")
 def decisions() -> list[Decision]:
-    triggers, policies = load_folder(DEMO)
+    triggers, policies, documents = load_folder(DEMO)
     registered = [RegisteredTrigger(found, 1, found.state, 0) for found in triggers.values()]
     made: list[Decision] = []
-    run = Backtest(compile_program(1, registered, policies), made.append, assume_devices=False)
+    run = Backtest(
+        compile_program(1, registered, policies, documents), made.append, assume_devices=False
+    )
     problems = Problems(strict=True)
     source = read_events(DEMO / "clickstream.jsonl.zst", problems=problems)
     run.feed((found.a_ms, found.event) for found in source)
@@ -28,9 +30,8 @@ def decisions() -> list[Decision]:
 
 
 def test_every_demo_trigger_speaks(decisions: list[Decision]) -> None:
-    triggers, _ = load_folder(DEMO)
     spoken = {found.trigger for found in decisions if found.outcome is Outcome.ADMITTED}
-    assert spoken == triggers.keys()
+    assert spoken == load_folder(DEMO).triggers.keys()
 
 
 def test_the_demo_shows_cancels_and_every_reason_for_silence(decisions: list[Decision]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from schemas.reasons import Reason, Unevaluated
 from tests.unit.triggers.user import CART, HELLO, User, ms, program_of
+from triggers.effects import Recall
 from triggers.state import INSTANCES_MAX, REMEMBERED_MAX
 
 PER_ITEM: dict[str, Any] = {
@@ -143,7 +144,7 @@ def test_a_cancel_calls_back_a_delivery_whose_outcome_is_not_known() -> None:
     user = cart()
     user.event("0s", "Added")
     user.event("3h", "Ordered")
-    assert user.effects.cancelled == [(user.effects.deliveries[0].delivery_id, ms("3h"))]
+    assert user.effects.cancelled == [Recall(user.effects.deliveries[0].delivery_id, ms("3h"))]
     user.event("4h", "Ordered")
     assert len(user.effects.cancelled) == 1
 
@@ -153,7 +154,7 @@ def test_a_cancel_calls_back_only_the_delivery_it_means() -> None:
     user.event("0s", "Added", item=1)
     user.event("0s", "Added", item=2)
     user.event("3h", "Removed", item=2)
-    assert user.effects.cancelled == [(user.effects.deliveries[1].delivery_id, ms("3h"))]
+    assert user.effects.cancelled == [Recall(user.effects.deliveries[1].delivery_id, ms("3h"))]
 
 
 def test_a_delivery_that_has_ended_is_not_called_back() -> None:

@@ -238,14 +238,14 @@ def test_all_problems_of_a_definition_are_reported_together() -> None:
         **FULL,
         "state": "on",
         "wait": "2 hours",
-        "rollout": "5%",
+        "rotate": "5%",
         "when": {"event": 1, "where": {"price": {"gtt": 1}}},
         "message": {"push": {"title": 1}},
     }
     assert {problem.location for problem in problems_in(document)} == {
         ("state",),
         ("wait",),
-        ("rollout",),
+        ("rotate",),
         ("when", "event", 0),
         ("when", "where", "price"),
         ("when", "where", "price", "gtt"),

@@ -124,7 +124,7 @@ def test_all_errors_of_all_files_come_sorted_by_place() -> None:
         "triggers/c.yml": "",
         "triggers/deep/d.yaml": "",
         "policy.yaml": "default: {spacing: 2x,\n  quiet: [a, b]}\nNot An Id: {}\n",
-        "segments.yaml": "",
+        "segments.yaml": "a: {idle: 1}",
         "polcy.yaml": "",
     }
     with pytest.raises(DefinitionErrors) as caught:
@@ -136,7 +136,7 @@ def test_all_errors_of_all_files_come_sorted_by_place() -> None:
         ("policy.yaml", 1, 20, "'2x' is not a duration: write "),
         ("policy.yaml", 2, 3, "`quiet` is not available in th"),
         ("policy.yaml", 3, 1, "'Not An Id' is not an id: lowe"),
-        ("segments.yaml", 1, 1, "`segments.yaml` is not availab"),
+        ("segments.yaml", 1, 11, "`idle` is a duration, such as "),
         ("triggers/a.yaml", 3, 1, "not valid YAML: expected ',' o"),
         ("triggers/b.yaml", 1, 5, "'B' is not an id: lower-case l"),
         ("triggers/b.yaml", 3, 7, "`lane` is one of critical, hig"),

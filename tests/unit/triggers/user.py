@@ -47,17 +47,20 @@ def program_of(
     number: int = 1,
     revision: int = 1,
     registered: int = 0,
+    files: Mapping[str, Any] | None = None,
     **policy: Any,
 ) -> Program:
-    """The documents under one policy, without grace unless it says so (None: leave it unsaid)."""
+    """The documents under one policy, without grace unless it says so (None: leave it unsaid).
+
+    `files`: shared documents by the stem of their file."""
     values = {"grace": "0s", **policy}
     said = {name: value for name, value in values.items() if value is not None}
-    loaded = load_documents(documents, {"default": said})
+    loaded = load_documents(documents, {"default": said}, files)
     triggers = [
         RegisteredTrigger(trigger, revision, trigger.state, registered)
         for trigger in loaded.triggers.values()
     ]
-    return compile_program(number, triggers, loaded.policies)
+    return compile_program(number, triggers, loaded.policies, loaded.documents)
 
 
 def line(decision: Decision) -> str:
