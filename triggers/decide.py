@@ -62,7 +62,7 @@ def apply_event(
     program: Program, user: str, state: UserState, event: Event, a: int, hits: Hits, out: Effects
 ) -> bool:
     """Apply one client event appended at `a`; `hits` is `program.hits` of it."""
-    changed = 0 < state.due < a and fire_before(program, user, state, a, out)
+    changed = fire_before(program, user, state, a, out)
     if program.granule_ms:
         changed |= _notice_activity(program, state, event, a)
     if event.context:

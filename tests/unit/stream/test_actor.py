@@ -6,7 +6,7 @@ from typing import Any, cast
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
-from engine.ports import Commit, CommitResult
+from engine.ports import START, Commit, CommitResult, Position
 from engine.store.memory import MemoryStore
 from engine.stream.actor import ShardActor, Surroundings
 from engine.stream.batches import RecordBatch
@@ -50,6 +50,9 @@ async def commits_of(
     async def bounds(_: TP) -> tuple[int, int]:
         return 0, len(log.records)
 
+    async def published(_: TP) -> Position:
+        return START
+
     async def next_offset(_: TP, offset: int) -> int | None:
         return offset
 
@@ -67,6 +70,7 @@ async def commits_of(
         seek=seek,
         next_offset=next_offset,
         bounds=bounds,
+        published=published,
         full=lambda _: None,
         drained=lambda _: None,
         fatal=failures.append,
