@@ -48,13 +48,44 @@ def decision_row(decision: Decision) -> dict[str, str | None]:
     }
 
 
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    """The record as it is written."""
+
+    version: int
+    trigger: str
+    user: str
+    activation: str
+    at: str
+    outcome: Outcome
+    reason: Reason | None
+    start: str | None
+    event: str | None
+    variant: str | None
+    revision: int
+    delivery_id: str | None
+
+
+_encoder = msgspec.json.Encoder()
+
+
 def decision_record(decision: Decision) -> bytes:
     """The value written to the decisions topic: the row plus version, revision, delivery_id."""
-    row: dict[str, object] = {"version": 1}
-    row.update(decision_row(decision))
-    row["revision"] = decision.revision
-    row["delivery_id"] = decision.delivery_id
-    return msgspec.json.encode(row)
+    return _encoder.encode(
+        _Row(
+            1,
+            decision.trigger,
+            decision.user,
+            decision.activation,
+            utc(decision.at_ms),
+            decision.outcome,
+            decision.reason,
+            decision.start,
+            decision.event,
+            decision.variant,
+            decision.revision,
+            decision.delivery_id,
+        )
+    )
 
 
 def decision_order(decision: Decision) -> tuple[int, str, str, str]:

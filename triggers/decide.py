@@ -33,7 +33,7 @@ from triggers.names import is_merging
 from triggers.notes import NoteRole, note_event
 from triggers.paths import key_of
 from triggers.patterns.base import Activation, Occasion
-from triggers.program import CompiledTrigger, Hits, Program, Role, Step
+from triggers.program import NO_HITS, CompiledTrigger, Hits, Program, Role, Step
 from triggers.state import (
     DAY_MS,
     INSTANCES_MAX,
@@ -70,13 +70,16 @@ def apply_event(
 ) -> bool:
     """Apply one client event appended at `a`; `hits` is `program.hits` of it."""
     changed = fire_before(program, user, state, a, out)
-    e = occurred_at_ms(event, a)
-    changed |= _notice_activity(program, state, e)
-    changed |= register_device(state, event, a)
+    if program.granule_ms:
+        changed |= _notice_activity(program, state, event, a)
+    if event.context:
+        changed |= register_device(state, event, a)
     if is_merging(event):
         pair = merge_of(event)
         if pair is not None and pair[1] == user:
             out.merges.append(Merge(*pair, a))
+    # Most events mean nothing to any trigger, and then nobody asks for their client time.
+    e = a if hits is NO_HITS else occurred_at_ms(event, a)
     for trigger in hits.errors:
         out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
     for role in hits.cancels:
@@ -327,18 +330,21 @@ def _recall_untrue(program: Program, state: UserState, a: int, out: Effects) -> 
             out.cancelled.append(Recall(pending.delivery.hex(), a, Reason.NO_LONGER_TRUE))
 
 
-def _notice_activity(program: Program, state: UserState, e: int) -> bool:
-    granule = program.granule_ms
-    if not granule:
-        return False
-    seen = -(-e // granule) * granule
-    if seen <= state.seen:
-        # A trigger registered since the state was written may be due before what it says.
-        dues = (trigger.pattern.due(state) for trigger in program.watching)
-        return any(due and not 0 < state.due <= due for due in dues)
-    state.seen = seen
-    state.idle_fired.clear()
-    return True
+def _notice_activity(program: Program, state: UserState, event: Event, a: int) -> bool:
+    if a > state.seen:
+        granule = program.granule_ms
+        seen = -(-occurred_at_ms(event, a) // granule) * granule
+        if seen > state.seen:
+            state.seen = seen
+            state.idle_fired.clear()
+            return True
+    # A trigger registered since the state was written may be due before what it says.
+    due = state.due
+    for trigger in program.watching:
+        watched = trigger.pattern.due(state)
+        if watched and not 0 < due <= watched:
+            return True
+    return False
 
 
 def _cancel(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
 from engine import clock
@@ -32,6 +33,9 @@ log = structlog.get_logger(__name__)
 STUCK_S = 10.0
 IDLE_CHECK_S = 5.0
 TAKE_OVERS_MAX = 20
+#: While a backlog is worked off, due timers are looked for after every so many batches: each look
+#: is a page with round trips and a commit of its own, and no verdict depends on when it is made.
+BATCHES_PER_POLL = 8
 
 
 class LogTruncated(Exception):
@@ -52,6 +56,7 @@ class Surroundings:
     programs: Programs
     producer: AIOKafkaProducer
     settings: ShardSettings
+    batch_records_max: int
     queue_bytes_max: int
     outbox_entries_max: int
     seek: Callable[[TP, int], Awaitable[None]]
@@ -80,6 +85,7 @@ class ShardActor:
         self._lost_since_s: float | None = None
         self._reached = START
         self._stepped_s = clock.monotonic_s()
+        self._unpolled = 0
 
     @property
     def position(self) -> int:
@@ -201,15 +207,38 @@ class ShardActor:
             await self._idle()
         if not self._queue or self._stopping:
             return
-        batch = self._queue.popleft()
-        self._queued_bytes -= batch.size_bytes
+        batch = self._take()
         if await self._follows(batch):
-            observed.batch(len(batch.records))
-            await self._shard.apply(batch.records)
+            records = self._with_more(batch)
+            observed.batch(len(records))
+            await self._shard.apply(records)
+            self._unpolled += 1
+        if not self._queue or self._unpolled >= BATCHES_PER_POLL:
+            self._unpolled = 0
             await self._shard.drain_due()
         if self._is_full and self._queued_bytes < self._around.queue_bytes_max // 2:
             self._is_full = False
             self._around.drained(self.tp)
+
+    def _take(self) -> RecordBatch:
+        batch = self._queue.popleft()
+        self._queued_bytes -= batch.size_bytes
+        return batch
+
+    def _with_more(self, batch: RecordBatch) -> list[ConsumerRecord]:
+        """Its records, and those of the batches behind it as far as one commit may go.
+
+        Fetches bring few records as long as the worker keeps up. When it falls behind, commits get
+        larger, and so cheaper by record, instead of more.
+        """
+        records, last = batch.records, batch.last
+        while self._queue:
+            after = self._queue[0]
+            too_many = len(records) + len(after.records) > self._around.batch_records_max
+            if too_many or after.sought or after.after != last:
+                break
+            records, last = records + self._take().records, after.last
+        return records
 
     async def _idle(self) -> None:
         """Nothing to apply: wait for some, look after timers and withheld deliveries, and notice a

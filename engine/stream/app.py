@@ -17,7 +17,7 @@ from engine.stream.batches import BatchScheduler, RecordBatch
 from engine.stream.consumer import Positions, StoreConsumer, StoreTransport
 
 FETCH_BYTES_MAX = 1 << 20
-POLL_RECORDS_MAX = 4_000
+POLL_RECORDS_MAX = 8_000
 
 
 class TriplineApp(faust.App):

@@ -13,7 +13,7 @@ from schemas.events import BadRecord, Event, decode_event
 from schemas.kinds import KIND_HEADER, ORIGIN_HEADER, Kind, header, is_sealed
 from schemas.reasons import DeadLetterReason
 from schemas.records import ActivateRecord, MergedRecord, MergeRecord, OutcomeRecord, decode
-from triggers.program import Hits, Program
+from triggers.program import NO_HITS, Hits, Program
 from triggers.state import UserState, decode_state
 
 
@@ -116,6 +116,9 @@ def _client_event(
     hits = program.hits(event)
     if hits is None:
         return None
+    if hits is NO_HITS:
+        # Nobody reads them any more, and a batch of them would not fit into the processor's cache.
+        event.properties = None
     return EventInput(a, event.profile, event, hits, origin)
 
 

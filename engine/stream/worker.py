@@ -126,7 +126,7 @@ class Worker:
                 task = spawn(loop, name, self._fatal)
                 stack.callback(task.cancel)
             await self._app.start()
-            _spare_the_collector()
+            spare_the_collector()
             log.info("worker_started", group=self._app.conf.id)
             await self._until_stopped()
             await self._release_all()
@@ -209,6 +209,7 @@ class Worker:
                 states_cached_max=max(1, settings.states_cached_max // settings.partitions),
                 log_clock=settings.clock == "log",
             ),
+            batch_records_max=settings.batch_records_max,
             queue_bytes_max=settings.shard_queue_bytes_max,
             outbox_entries_max=settings.outbox_entries_max,
             seek=self._app.store_consumer.seek_shard,
@@ -356,7 +357,7 @@ class Worker:
             log.info("offsets_not_committed", error=repr(error))
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Look for reference cycles less often.
 
     States and events make none. With Python's thresholds the collector looks four times a batch and

@@ -156,10 +156,14 @@ class Batches:
             batch = self._open[home] = self._producer.create_batch()
             batch.append(key=key, value=value, timestamp=a_ms)
 
-    async def flush(self) -> None:
-        """Send what is open; return when all is acknowledged."""
+    async def send(self) -> None:
+        """Send what is open."""
         for home in list(self._open):
             await self._send(home)
+
+    async def flush(self) -> None:
+        """Send what is open; return when all is acknowledged."""
+        await self.send()
         acks, self._acks = self._acks, []
         await asyncio.gather(*acks)
 
@@ -168,7 +172,7 @@ class Batches:
         batch.close()
         ack = await self._producer.send_batch(batch, self._topic, partition=home)
         self._acks.append(ack)
-        if len(self._acks) > 64:
+        if len(self._acks) > 256:
             await self._acks.pop(0)
 
 

@@ -18,7 +18,8 @@ from tests.bench.machine import cores, pinned
 
 HERE = Path(__file__).parent
 STATE = Path(".state/peers")
-WITHIN_S = 240.0
+WITHIN_S = 120.0
+WORDS_MAX = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ def peers() -> tuple[list[Peer], list[str]]:
     return found, missing
 
 
-def run_peer(peer: Peer, servers: str, topic: str, records: int) -> tuple[float, float] | None:
-    """(events/s, events per CPU second), None when it did not end in time."""
-    directory = tempfile.mkdtemp(prefix="peer-", dir=STATE)
+def run_peer(peer: Peer, servers: str, topic: str, records: int) -> tuple[float, float] | str:
+    """(events/s, events per CPU second), or why there is no result."""
+    directory = tempfile.mkdtemp(prefix="peer-", dir=STATE.resolve())
     argv = peer.command(servers, topic, int(records * peer.share), directory)
     try:
         done = subprocess.run(
@@ -59,10 +60,13 @@ def run_peer(peer: Peer, servers: str, topic: str, records: int) -> tuple[float,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return None
+        return f"not done within {WITHIN_S:g} s"
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    return _result(done.stdout.splitlines())
+    found = _result(done.stdout.splitlines())
+    if found is None:
+        return f"ended with {done.returncode}: {(done.stderr or done.stdout)[-WORDS_MAX:]}"
+    return found
 
 
 def _result(lines: Iterable[str]) -> tuple[float, float] | None:
