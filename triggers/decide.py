@@ -64,7 +64,7 @@ def apply_event(
     """Apply one client event appended at `a`; `hits` is `program.hits` of it."""
     changed = fire_before(program, user, state, a, out)
     e = occurred_at_ms(event, a)
-    changed |= _notice_activity(program, state, e)
+    changed |= notice_activity(program, state, e)
     changed |= register_device(state, event, a)
     if is_merging(event):
         pair = merge_of(event)
@@ -287,7 +287,7 @@ def _propose(
         _admit(program, candidate, state, at, caused_at, out)
 
 
-def _notice_activity(program: Program, state: UserState, e: int) -> bool:
+def notice_activity(program: Program, state: UserState, e: int) -> bool:
     granule = program.granule_ms
     if not granule:
         return False
