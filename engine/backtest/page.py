@@ -56,10 +56,7 @@ def _head(backtest: Backtest) -> str:
         ("still pending", backtest.pending),
     ]
     shown = "".join(f"<div><b>{n:,}</b><span>{name}</span></div>" for name, n in tiles)
-    return (
-        f"<header><h1>Backtest</h1><p>{span}</p></header>"
-        f'<div class="tiles">{shown}</div>'
-    )
+    return f'<header><h1>Backtest</h1><p>{span}</p></header><div class="tiles">{shown}</div>'
 
 
 def _section(title: str, body: str, note: str = "") -> str:
