@@ -64,7 +64,7 @@ def apply_event(
     """Apply one client event appended at `a`; `hits` is `program.hits` of it."""
     changed = fire_before(program, user, state, a, out)
     e = occurred_at_ms(event, a)
-    changed |= notice_activity(program, state, e)
+    changed |= _notice_activity(program, state, e)
     changed |= register_device(state, event, a)
     if is_merging(event):
         pair = merge_of(event)
@@ -287,7 +287,7 @@ def _propose(
         _admit(program, candidate, state, at, caused_at, out)
 
 
-def notice_activity(program: Program, state: UserState, e: int) -> bool:
+def _notice_activity(program: Program, state: UserState, e: int) -> bool:
     granule = program.granule_ms
     if not granule:
         return False
@@ -299,6 +299,15 @@ def notice_activity(program: Program, state: UserState, e: int) -> bool:
     state.seen = seen
     state.idle_fired.clear()
     return True
+
+
+def catch_up(program: Program, state: UserState, seen: int) -> None:
+    """Write down activity that was noted elsewhere, `seen` rounded up to the granule. It must have
+    been appended not later than `state.due`, or a silence that had ended would go unnoticed."""
+    if seen > state.seen:
+        state.seen = seen
+        state.idle_fired.clear()
+        state.due = next_due(program, state)
 
 
 def _cancel(

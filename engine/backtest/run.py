@@ -16,7 +16,7 @@ from engine.backtest.timelines import Followed, note_decision, note_event
 from engine.backtest.users import FOREVER_MS, Slot, Users
 from schemas.decisions import Decision
 from schemas.events import Event, event_name, occurred_at_ms
-from triggers.decide import apply_event, fire_before, next_due, notice_activity
+from triggers.decide import apply_event, catch_up, fire_before
 from triggers.effects import Effects
 from triggers.program import NO_HITS, Hits, Program
 from triggers.state import UserState, is_blank
@@ -135,8 +135,7 @@ class Backtest:
         """The user's state with everything that was postponed."""
         state = self.held.state_of(user, slot)
         if slot.seen > state.seen:
-            notice_activity(self.program, state, slot.seen)
-            state.due = next_due(self.program, state)
+            catch_up(self.program, state, slot.seen)
         return state
 
     def _apply(self, user: str, slot: Slot, event: Event, a: int, hits: Hits) -> None:
