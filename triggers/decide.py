@@ -301,13 +301,14 @@ def _notice_activity(program: Program, state: UserState, e: int) -> bool:
     return True
 
 
-def catch_up(program: Program, state: UserState, seen: int) -> None:
-    """Write down activity that was noted elsewhere, `seen` rounded up to the granule. It must have
-    been appended not later than `state.due`, or a silence that had ended would go unnoticed."""
-    if seen > state.seen:
-        state.seen = seen
-        state.idle_fired.clear()
-        state.due = next_due(program, state)
+def catch_up(state: UserState, seen: int) -> bool:
+    """Write down activity that was noted elsewhere, `seen` rounded up to the granule; True when it
+    is later. Whoever calls it sees to `due`, and has seen to it that no timer came before."""
+    if seen <= state.seen:
+        return False
+    state.seen = seen
+    state.idle_fired.clear()
+    return True
 
 
 def _cancel(

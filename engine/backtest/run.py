@@ -16,7 +16,7 @@ from engine.backtest.timelines import Followed, note_decision, note_event
 from engine.backtest.users import FOREVER_MS, Slot, Users
 from schemas.decisions import Decision
 from schemas.events import Event, event_name, occurred_at_ms
-from triggers.decide import apply_event, catch_up, fire_before
+from triggers.decide import apply_event, catch_up, fire_before, next_due
 from triggers.effects import Effects
 from triggers.program import NO_HITS, Hits, Program
 from triggers.state import UserState, is_blank
@@ -24,6 +24,8 @@ from triggers.state import UserState, is_blank
 #: Timers of users without events are polled once per so many events, as the live shard polls after
 #: each batch. The verdict does not depend on it.
 POLL_EVERY: Final = 500
+#: Nobody reads the funnel here; adding to a counter that is there is cheaper than making one.
+_FUNNEL_MAX: Final = 10_000
 
 
 class Backtest:
@@ -131,16 +133,15 @@ class Backtest:
             self.held.queue(user, slot)
         return True
 
-    def _state_of(self, user: str, slot: Slot) -> UserState:
-        """The user's state with everything that was postponed."""
-        state = self.held.state_of(user, slot)
-        if slot.seen > state.seen:
-            catch_up(self.program, state, slot.seen)
-        return state
-
     def _apply(self, user: str, slot: Slot, event: Event, a: int, hits: Hits) -> None:
-        state = self._state_of(user, slot)
+        state = self.held.state_of(user, slot)
+        later = slot.seen > state.seen and catch_up(state, slot.seen)
+        if later and slot.wake < a:
+            state.due = next_due(self.program, state)
         if apply_event(self.program, user, state, event, a, hits, self._effects):
+            self._settle(user, slot, state)
+        elif later:
+            state.due = next_due(self.program, state)
             self._settle(user, slot, state)
 
     def _poll(self, limit_ms: int) -> None:
@@ -148,7 +149,9 @@ class Backtest:
             self._fire(*found, limit_ms)
 
     def _fire(self, user: str, slot: Slot, limit_ms: int) -> None:
-        state = self._state_of(user, slot)
+        state = self.held.state_of(user, slot)
+        if catch_up(state, slot.seen):
+            state.due = next_due(self.program, state)
         fire_before(self.program, user, state, limit_ms, self._effects)
         self._settle(user, slot, state)
 
@@ -194,9 +197,10 @@ class Backtest:
             effects.cancelled,
             effects.closed,
             effects.fired_ms,
-            effects.funnel,
         ):
             unread.clear()
+        if len(effects.funnel) > _FUNNEL_MAX:
+            effects.funnel.clear()
         _move(effects.unevaluated, self.tally.unevaluated)
         _move(effects.evicted, self.tally.evicted)
         self.held.tidy()
