@@ -31,7 +31,9 @@ def look_backs(program: Program) -> list[LookBack]:
 def _of_trigger(trigger: CompiledTrigger) -> Iterator[tuple[str, int]]:
     yield "cooldown", max(trigger.cooldown_user_ms, trigger.cooldown_per_ms)
     yield "idle", trigger.pattern.idle_ms
-    yield "wait", trigger.wait_ms
+    yield "wait", max((step.after_ms for step in trigger.steps), default=0)
+    # Patterns with a window (count, sequence) call it so; the others look at one event.
+    yield "window", getattr(trigger.pattern, "within_ms", 0)
     if trigger.marketing:
         yield "spacing", trigger.policy.spacing_ms
         for cap in trigger.policy.caps:

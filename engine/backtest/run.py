@@ -70,7 +70,11 @@ class Backtest:
     def pending(self) -> int:
         """Instances still waiting."""
         states = (self.held.peek(slot) for _, slot in self.held.all_slots())
-        return sum(len(state.instances) for state in states if state is not None)
+        return sum(
+            len(state.instances) + sum(len(bundle.waiting) for bundle in state.bundles)
+            for state in states
+            if state is not None
+        )
 
     def feed(self, events: Iterable[tuple[int, Event]]) -> None:
         """Apply (append time, event) pairs, sorted by append time."""

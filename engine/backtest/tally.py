@@ -72,11 +72,13 @@ class Tally:
             if creditable:
                 kept = slot.creditable[1 - CREDITABLE_MAX :]
                 slot.creditable = (*kept, Sent(decision.at_ms, decision.trigger))
-        elif decision.reason is not None:
-            tally.suppressed[decision.reason.value] += 1
-            counts[decision.reason.value] += 1
+        else:
+            # One that went into the message of another has no reason but its outcome: BUNDLED.
+            reason = (decision.reason or decision.outcome).value
+            tally.suppressed[reason] += 1
+            counts[reason] += 1
             if decision.reason in _BLOCKED and slot.last is not None:
-                self.collisions[decision.trigger, slot.last, decision.reason.value] += 1
+                self.collisions[decision.trigger, slot.last, reason] += 1
 
     def _sent(self, decision: Decision, slot: Slot, day: int) -> None:
         slot.sent += 1

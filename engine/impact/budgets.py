@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from pydantic import BeforeValidator, Field, StrictInt, ValidationError
 
 from engine.impact.measure import NOT_A_CANDIDATE, Impact, Side
+from schemas.reasons import Outcome
 from triggers.fields import Id
 from triggers.model import Model, problems_of
 from triggers.problems import Problem, suggestion
@@ -27,6 +28,8 @@ from triggers.source import Source, SourceError, read_source
 from triggers.workspace import DefinitionError, DefinitionErrors
 
 FILE_NAME: Final = "budgets.yaml"
+#: Gone with its trigger or condition, or said in another message.
+_NOT_KEPT_BACK: Final = frozenset({NOT_A_CANDIDATE, Outcome.BUNDLED.value})
 _PERCENT: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?%")
 
 
@@ -177,7 +180,7 @@ def _suppressed(
     label: str, limit: NewlySuppressed | None, lost: Mapping[str, int], before: Side
 ) -> Iterator[Checked]:
     if limit is not None and before.admitted:
-        kept_back = sum(count for reason, count in lost.items() if reason != NOT_A_CANDIDATE)
+        kept_back = sum(count for reason, count in lost.items() if reason not in _NOT_KEPT_BACK)
         yield Checked(f"{label}newly_suppressed.share", limit.share, kept_back / before.admitted)
 
 

@@ -34,10 +34,10 @@ def load_folder(folder: Path, hints: list[DefinitionError] | None = None) -> Fol
     `policy.yaml` every cap would silently be gone. Raises NotAWorkspaceError, DefinitionErrors
     and OSError.
     """
-    return load_texts(read_folder(folder))
+    return load_texts(read_folder(folder), hints)
 
 
-def load_texts(files: dict[str, str]) -> Folder:
+def load_texts(files: dict[str, str], hints: list[DefinitionError] | None = None) -> Folder:
     """Check the texts of a workspace, by their name relative to it. Raises DefinitionErrors."""
     workspace = load_workspace(files, zones=available_timezones())
     if hints is not None:

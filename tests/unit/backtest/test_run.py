@@ -188,3 +188,13 @@ def test_a_goal_event_counts_for_a_message_that_was_due_before_it() -> None:
     run, found = decided(definitions(CART), events)
     assert [row[3] for row in outcomes(found)] == ["ADMITTED"]
     assert run.tally.triggers["cart"].converted == 1
+
+
+def test_what_went_into_the_message_of_another_is_counted_as_bundled() -> None:
+    found = definitions({**LOOK, "per": "event", "bundle": {"window": "1h", "max": 10}})
+    events = [event(at, "ann", "Product Viewed") for at in (0, MINUTE, 2 * MINUTE)]
+    run, _ = decided(found, events)
+    assert run.pending == 3
+    run, _ = decided(found, events, drain=True)
+    tally = run.tally.triggers["look"]
+    assert (tally.candidates, tally.admitted, dict(tally.suppressed)) == (3, 1, {"BUNDLED": 2})
