@@ -13,7 +13,7 @@ from tests.bench.stream import StreamShape, iso, make_stream
 from tests.bench.workspaces import FOLDER
 
 #: Millions of events of half a million users, a session of ten events each.
-LARGE = StreamShape(events=5_000_000, users=500_000, session_events=10.0, events_per_s=5_000.0)
+LARGE = StreamShape(events=5_000_000, users=5_000_000, session_events=9.0, events_per_s=5_000.0)
 MAPPING = """\
 user: user
 time: {column: at, unit: ms}
