@@ -16,8 +16,16 @@ from engine.backtest.timelines import Followed, note_decision, note_event
 from engine.backtest.users import FOREVER_MS, Slot, Users
 from schemas.decisions import Decision
 from schemas.events import Event, event_name, occurred_at_ms
-from triggers.decide import apply_event, catch_up, fire_before, next_due
+from triggers.decide import (
+    apply_event,
+    apply_merge,
+    apply_merged,
+    catch_up,
+    fire_before,
+    next_due,
+)
 from triggers.effects import Effects
+from triggers.names import is_merging
 from triggers.program import NO_HITS, Hits, Program
 from triggers.state import UserState, is_blank
 
@@ -109,12 +117,18 @@ class Backtest:
             if slot is None:
                 slot = self.held.meet(user)
                 self.followed.meet(user, slot)
+            if slot.merged_into:
+                user, slot = self._follow(slot)
             if slot.trace is not None:
                 note_event(slot, a, event_name(event))
             if goals:
                 self._reach(user, slot, event, watermark_ms)
             hits = roles_of(event)
-            if hits is NO_HITS and not (learns and program.teaches(event)):
+            if (
+                hits is NO_HITS
+                and not (learns and program.teaches(event))
+                and (event.type == "track" or not is_merging(event))
+            ):
                 # e is at most a: most activity is within the granule that is known already.
                 if not granule_ms or watermark_ms <= slot.seen:
                     continue
@@ -146,6 +160,31 @@ class Backtest:
             self._settle(user, slot, state)
         elif later:
             state.due = next_due(self.program, state)
+            self._settle(user, slot, state)
+        elif self._effects.merges:
+            self._merge()
+
+    def _follow(self, slot: Slot) -> tuple[str, Slot]:
+        """The profile that a merged one is a part of now."""
+        user = slot.merged_into
+        while (slot := self.held.slot_of(user)).merged_into:
+            user = slot.merged_into
+        return user, slot
+
+    def _merge(self) -> None:
+        """Make anonymous profiles parts of known ones, at once: live it takes two more records."""
+        merges = self._effects.merges
+        while merges:
+            anonymous, known, a, moved = merges.pop(0)
+            user = anonymous if moved is None else known
+            slot = self.held.slot_of(user)
+            state = self.held.state_of(user, slot)
+            if catch_up(state, slot.seen):
+                state.due = next_due(self.program, state)
+            if moved is not None:
+                apply_merged(self.program, user, state, moved, a, self._effects)
+            elif apply_merge(self.program, user, state, known, a, self._effects):
+                slot.merged_into = known
             self._settle(user, slot, state)
 
     def _poll(self, limit_ms: int) -> None:
@@ -191,6 +230,8 @@ class Backtest:
                     note_decision(slot, decision)
                 self._decided(decision)
             effects.decisions.clear()
+        if effects.merges:
+            self._merge()
 
     def _tidy(self) -> None:
         """Once per chunk: what nobody reads goes, what is counted is added."""

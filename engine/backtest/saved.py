@@ -50,6 +50,7 @@ class _User(msgspec.Struct, array_like=True, gc=False):
     last: str | None
     creditable: tuple[Sent, ...]
     wake: int
+    merged_into: str
 
 
 _user_decoder = msgspec.msgpack.Decoder(_User)
@@ -104,7 +105,17 @@ def _write(out: IO[bytes], header: Header, run: Backtest) -> None:
     encode = msgspec.msgpack.Encoder().encode
     for user, slot in run.held.all_slots():
         state = slot.packed if slot.state is None else encode_state(slot.state)
-        record = encode(_User(user, state, slot.seen, slot.last, slot.creditable, slot.wake))
+        record = encode(
+            _User(
+                user,
+                state,
+                slot.seen,
+                slot.last,
+                slot.creditable,
+                slot.wake,
+                slot.merged_into,
+            )
+        )
         put(len(record).to_bytes(_LENGTH_BYTES, "little") + record)
     put(bytes(_LENGTH_BYTES))
     out.write(check.to_bytes(_LENGTH_BYTES, "little"))
@@ -169,6 +180,7 @@ def _slots(path: Path, file: IO[bytes], check: int) -> Iterator[tuple[str, Slot]
                 packed=found.state,
                 seen=found.seen,
                 wake=found.wake,
+                merged_into=found.merged_into,
                 last=found.last,
                 creditable=found.creditable,
             ),

@@ -36,6 +36,7 @@ class Slot(msgspec.Struct, gc=False):
     `state` or, when it was not touched for long, `packed`; neither: nothing is known of the user.
     `seen`: last activity as the state would have it, perhaps not written there yet (`wake` allows
     for it). `wake`: no timer of the user is due before. `queued`: their entry in the index.
+    `merged_into`: the profile this one is a part of.
 
     For the report: `sent` messages, `day_sent` of them on `day`, `day_most` on the worst day;
     `last` the trigger of the last one that counted for spacing; `creditable` what a goal may
@@ -47,6 +48,7 @@ class Slot(msgspec.Struct, gc=False):
     seen: int = 0
     wake: int = FOREVER_MS
     queued: int = FOREVER_MS
+    merged_into: str = ""
     sent: int = 0
     day: int = 0
     day_sent: int = 0
@@ -74,6 +76,13 @@ class Users:
         """The slot of a user whose first event this is."""
         slot = self.earlier.pop(user) if user in self.earlier else Slot()
         self.slots[user] = slot
+        return slot
+
+    def slot_of(self, user: str) -> Slot:
+        """The slot of a user of whom there need not be any event yet."""
+        slot = self.slots.get(user) or self.earlier.get(user)
+        if slot is None:
+            slot = self.earlier[user] = Slot()
         return slot
 
     def all_slots(self) -> Iterator[tuple[str, Slot]]:

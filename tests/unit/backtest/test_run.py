@@ -198,3 +198,25 @@ def test_what_went_into_the_message_of_another_is_counted_as_bundled() -> None:
     run, _ = decided(found, events, drain=True)
     tally = run.tally.triggers["look"]
     assert (tally.candidates, tally.admitted, dict(tally.suppressed)) == (3, 1, {"BUNDLED": 2})
+
+
+def identified(at: int, anonymous: str, known: str) -> tuple[int, Event]:
+    a, made = event(at, known, "x")
+    made.type, made.event, made.anonymous_id = "identify", None, anonymous
+    return a, made
+
+
+def test_what_an_anonymous_profile_began_goes_on_in_the_known_one() -> None:
+    events = [
+        event(0, "anon", "Product Added"),
+        event(MINUTE, "bea", "Something Else"),
+        identified(2 * MINUTE, "anon", "ann"),
+        event(30 * MINUTE, "ann", "Order Completed"),
+        event(40 * MINUTE, "anon", "Product Added"),
+        event(3 * HOUR, "bea", "Something Else"),
+    ]
+    _, found = decided(definitions(CART), events)
+    assert [(row[0], row[3]) for row in outcomes(found)] == [
+        ("ann", "CANCELLED"),
+        ("ann", "ADMITTED"),
+    ]
