@@ -66,10 +66,9 @@ def backtest(
 ) -> None:
     """Decide past events as the live engine would have.
 
-    Exit codes: 0 done, 2 an invalid workspace, mapping, event file or state, 4 no such topic, 6 Kafka
-    is unreachable.
+    Exit codes: 0 done, 2 an invalid workspace, mapping, event file or state, 4 no such topic, 6
+    Kafka is unreachable.
     """
-    from engine.backtest.report import report_json, report_lines
     from engine.backtest.session import Session
     from engine.clock import monotonic_s
     from engine.files import Problems
@@ -98,12 +97,7 @@ def backtest(
                 session.feed(map(itemgetter(0, 1), source))
             took_s = monotonic_s() - started_s
             session.end(drain=drain, rows=problems.rows)
-            if html is not None:
-                _write_page(html, session, took_s)
-            if output is Output.JSON:
-                data_json(report_json(session.run))
-            else:
-                data("\n".join(report_lines(session.run, took_s)))
+            _report(session, took_s, html, output)
     except CliError as error:
         fail(error)
 
@@ -147,7 +141,13 @@ def no_collector() -> Iterator[None]:
         gc.enable()
 
 
-def _write_page(path: Path, session: "Session", took_s: float) -> None:
+def _report(session: "Session", took_s: float, html: Path | None, output: Output) -> None:
     from engine.backtest.page import report_page
+    from engine.backtest.report import report_json, report_lines
 
-    path.write_text(report_page(session.run, took_s), encoding="utf-8")
+    if html is not None:
+        html.write_text(report_page(session.run, took_s), encoding="utf-8")
+    if output is Output.JSON:
+        data_json(report_json(session.run))
+    else:
+        data("\n".join(report_lines(session.run, took_s)))

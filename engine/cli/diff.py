@@ -20,6 +20,7 @@ from engine.cli.common import (
     load_settings_or_fail,
     talk,
 )
+from engine.cli.history import FromOption, MapOption, SortOption, ToOption, open_history
 
 if TYPE_CHECKING:
     from engine.backtest.session import Definitions
@@ -43,13 +44,13 @@ def diff(
         typer.Option("--against", help="A folder, or git:REF; the registry by default."),
     ] = None,
     impact: Annotated[
-        Path | None,
-        typer.Option("--impact", help="Backtest both over this event file and compare."),
+        str | None,
+        typer.Option("--impact", help="Backtest both over these events (as in backtest)."),
     ] = None,
-    mapping: Annotated[
-        Path | None, typer.Option("--map", help="mapping.yaml: which column is what.")
-    ] = None,
-    sort: Annotated[bool, typer.Option(help="Put the events in order first.")] = False,
+    mapping: MapOption = None,
+    from_: FromOption = None,
+    to: ToOption = None,
+    sort: SortOption = False,
     budgets: Annotated[
         Path | None,
         typer.Option("--budgets", help="Limits; budgets.yaml of the folder by default."),
@@ -71,15 +72,24 @@ def diff(
     Exit codes: without --impact 0 equal, 1 different; with it 0 within the budgets, 1 over one.
     2 an invalid folder, file or ref, 6 Kafka cannot be reached.
     """
+    from engine.files import Problems
+    from engine.impact import compare, measure
+
     try:
         before, after = _sides(folder, against, timeout, prune=prune)
         with refusals():
-            found = _compared(before, after)
+            found = compare(before, after)
             limits = _limits(folder, budgets, before, after)
         measured = None
         if impact is not None:
             with refusals(), no_collector():
-                measured = _measured(before, after, impact, mapping, limits, over, sort=sort)
+                problems = Problems()
+                with open_history(
+                    impact, mapping, problems, from_=from_, to=to, sort=sort
+                ) as source:
+                    limit = _over(limits, over)
+                    events = map(itemgetter(0, 1), source)
+                    measured = measure(before, after, events, over=limit)
     except CliError as error:
         fail(error)
     code = _show(found, measured, limits, output)
@@ -128,12 +138,6 @@ def _registered(
     return found[0]
 
 
-def _compared(before: "Definitions", after: "Definitions") -> "list[Difference]":
-    from engine.impact import compare
-
-    return compare(before, after)
-
-
 def _limits(
     folder: Path, path: Path | None, before: "Definitions", after: "Definitions"
 ) -> "Budgets":
@@ -146,33 +150,16 @@ def _limits(
     return load_budgets(beside, known) if beside.exists() else Budgets()
 
 
-def _measured(
-    before: "Definitions",
-    after: "Definitions",
-    events: Path,
-    mapping: Path | None,
-    limits: "Budgets",
-    over: int | None,
-    *,
-    sort: bool,
-) -> "Impact":
-    from engine.files import Problems, load_mapping, read_events
-    from engine.impact import measure
-
+def _over(limits: "Budgets", over: int | None) -> int:
+    """The messages a day that a user may have before being counted."""
     if over is None:
-        over = limits.users_over.messages if limits.users_over else _OVER_MESSAGES
-    elif limits.users_over and limits.users_over.messages != over:
+        return limits.users_over.messages if limits.users_over else _OVER_MESSAGES
+    if limits.users_over and limits.users_over.messages != over:
         raise CliError(
             ExitCode.INVALID,
             f"--over {over}, but the budget is about {limits.users_over.messages} messages",
         )
-    columns = None if mapping is None else load_mapping(mapping)
-    problems = Problems()
-    source = read_events(events, columns, problems=problems, sort=sort)
-    measured = measure(before, after, map(itemgetter(0, 1), source), over=over)
-    for line in problems.lines():
-        talk(line)
-    return measured
+    return over
 
 
 def _show(
