@@ -242,6 +242,7 @@ class Backtest:
             effects.cancelled,
             effects.closed,
             effects.fired_ms,
+            effects.pending,
         ):
             unread.clear()
         if len(effects.funnel) > _FUNNEL_MAX:

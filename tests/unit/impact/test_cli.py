@@ -146,7 +146,7 @@ def held(document: dict[str, object], state: str) -> RegisteredTrigger:
 
 
 def test_against_the_registry_a_trigger_stopped_by_hand_stays_stopped() -> None:
-    version = RegistryVersion(4, {"cart": held(CART, "paused")}, {"default": Policy()})
+    version = RegistryVersion(4, {"cart": held(CART, "paused")}, {"default": Policy()}, {})
     wanted = Folder({"cart": TriggerDefinition.model_validate({**CART, "wait": "2h"})}, {})
     assert in_force(version).triggers["cart"].state == "paused"
     assert after_apply(version, wanted, prune=False).triggers["cart"].state == "paused"
@@ -154,7 +154,7 @@ def test_against_the_registry_a_trigger_stopped_by_hand_stays_stopped() -> None:
 
 def test_against_the_registry_what_the_folder_lacks_goes_with_prune_only() -> None:
     strict = Policy.model_validate({"spacing": "2h"})
-    version = RegistryVersion(4, {"look": held(LOOK, "live")}, {"default": strict})
+    version = RegistryVersion(4, {"look": held(LOOK, "live")}, {"default": strict}, {})
     wanted = Folder({"cart": TriggerDefinition.model_validate(CART)}, {})
     kept = after_apply(version, wanted, prune=False)
     assert sorted(kept.triggers) == ["cart", "look"]
