@@ -347,6 +347,16 @@ def _notice_activity(program: Program, state: UserState, event: Event, a: int) -
     return False
 
 
+def catch_up(state: UserState, seen: int) -> bool:
+    """Write down activity that was noted elsewhere, `seen` rounded up to the granule; True when it
+    is later. Whoever calls it sees to `due`, and has seen to it that no timer came before."""
+    if seen <= state.seen:
+        return False
+    state.seen = seen
+    state.idle_fired.clear()
+    return True
+
+
 def _cancel(
     user: str, state: UserState, role: Role, event: Event, e: int, a: int, out: Effects
 ) -> bool:

@@ -192,14 +192,19 @@ class Program:
 
     def hits(self, event: Event) -> Hits | None:
         """The roles of a client event; None when it leaves every user's state as it is."""
-        name = role_name(event)
+        hits = self.roles(event)
+        if hits is NO_HITS and not self.granule_ms and not self.teaches(event):
+            return NO_HITS if is_merging(event) else None
+        return hits
+
+    def roles(self, event: Event) -> Hits:
+        """The roles of a client event: `NO_HITS` for most."""
+        name = event.event if event.type == "track" else role_name(event)
         hits = NO_HITS if name is None else self.match(name, event)
         if ANY in self.by_event:
             hits = _together(hits, self.match(ANY, event))
         if name in self.notes:
             hits = self._noted(hits, self.notes[name], event)
-        if hits is NO_HITS and not self.granule_ms and not self._teaches(event):
-            return NO_HITS if is_merging(event) else None
         return hits
 
     def _noted(self, hits: Hits, index: _EventIndex[NoteRole], event: Event) -> Hits:
@@ -216,7 +221,7 @@ class Program:
             return hits
         return Hits(hits.cancels, hits.starts, (*hits.errors, *errors), tuple(notes))
 
-    def _teaches(self, event: Event) -> bool:
+    def teaches(self, event: Event) -> bool:
         """Something of the user may be learnt: a device, a declared trait, the time zone."""
         context = event.context
         if context is None:

@@ -1,25 +1,25 @@
-"""What a backtest prints, and the decision file it writes."""
+"""What a backtest prints: JSON for scripts, a summary for people."""
 
+from collections import Counter
 from collections.abc import Iterable
-from typing import IO, Any
+from typing import Any, Final
 
-import msgspec
+from engine.backtest.approximate import approximate_lines
+from engine.backtest.run import Backtest
+from engine.backtest.tally import Tally, TriggerTally
+from engine.backtest.timelines import Timeline, squeezed
+from schemas.decisions import utc
+from triggers.state import DAY_MS
 
-from engine.backtest.run import Backtest, TriggerTally
-from schemas.decisions import Decision, decision_order, decision_row
-
-
-def write_decisions(out: IO[bytes], decisions: Iterable[Decision]) -> int:
-    """One JSON object per ended activation, sorted by (at, user, trigger, activation)."""
-    count = 0
-    for decision in sorted(decisions, key=decision_order):
-        out.write(msgspec.json.encode(decision_row(decision)) + b"\n")
-        count += 1
-    return count
+#: Lines of the parts that grow with the history.
+DAYS_SHOWN: Final = 31
+COLLISIONS_SHOWN: Final = 10
+ENTRIES_SHOWN: Final = 16
+_BAR: Final = 30
 
 
 def report_json(backtest: Backtest) -> dict[str, Any]:
-    """The fields scripts rely on. `converted` is null until goals are attributed."""
+    """The fields scripts rely on (language.md, Command line)."""
     return {
         "triggers": {
             name: _trigger_json(tally) for name, tally in sorted(backtest.tally.triggers.items())
@@ -36,27 +36,144 @@ def _trigger_json(tally: TriggerTally) -> dict[str, Any]:
         "suppressed": dict(sorted(tally.suppressed.items())),
         "cancelled": tally.cancelled,
         "expired": tally.expired,
-        "converted": None,
+        "converted": tally.converted,
     }
 
 
 def report_lines(backtest: Backtest, seconds: float) -> list[str]:
-    """The human summary."""
+    """The human summary; `seconds` is how long it took."""
     tally = backtest.tally
     rate = tally.events / seconds if seconds else 0.0
     lines = [
-        f"{tally.events:,} events of {backtest.users:,} users in {seconds:.1f} s ({rate:,.0f}/s)",
-        "",
-        f"{'trigger':<32} {'candidates':>10} {'admitted':>10} {'cancelled':>10}  suppressed",
+        f"{tally.events:,} events of {backtest.users:,} users in {seconds:.1f} s ({rate:,.0f}/s)"
     ]
-    for name, found in sorted(tally.triggers.items()):
-        why = ", ".join(f"{reason} {count:,}" for reason, count in found.suppressed.most_common())
-        lines.append(
-            f"{name:<32} {found.candidates:>10,} {found.admitted:>10,} {found.cancelled:>10,}"
-            f"  {why or '-'}"
-        )
-    if backtest.pending:
-        lines.append(f"\n{backtest.pending:,} instances are still pending (--drain fires them)")
-    for (trigger, why_not), count in sorted(tally.unevaluated.items()):
-        lines.append(f"{trigger}: {count:,} events not evaluated, {why_not}")
+    if tally.first_ms is not None:
+        lines.append(f"from {utc(tally.first_ms)} to {utc(backtest.watermark_ms)}")
+    lines += ["", *_triggers(tally)]
+    lines += _days(tally)
+    lines += _per_user(messages_per_user(backtest))
+    lines += _collisions(tally)
+    lines += _timelines(backtest.followed.shown())
+    lines += _notes(backtest)
     return lines
+
+
+def messages_per_user(backtest: Backtest) -> Counter[int]:
+    """How many users got how many messages."""
+    return Counter(slot.sent for slot in backtest.held.slots.values())
+
+
+def day_text(day: int) -> str:
+    """`2016-08-01`."""
+    return utc(day * DAY_MS)[:10]
+
+
+def _triggers(tally: Tally) -> list[str]:
+    width = max([len(name) for name in tally.triggers] + [7])
+    head = ("candidates", "admitted", "converted", "cancelled", "expired")
+    lines = [f"{'trigger':<{width}} " + " ".join(f"{name:>10}" for name in head) + "  suppressed"]
+    rows = sorted(tally.triggers.items())
+    if len(rows) > 1:
+        rows.append(("in all", _sum(tally)))
+    for name, found in rows:
+        counts = (found.candidates, found.admitted, found.converted, found.cancelled, found.expired)
+        why = ", ".join(f"{reason} {count:,}" for reason, count in found.suppressed.most_common())
+        numbers = " ".join(f"{count:>10,}" for count in counts)
+        lines.append(f"{name:<{width}} {numbers}  {why or '-'}")
+    return lines
+
+
+def _sum(tally: Tally) -> TriggerTally:
+    found = tally.triggers.values()
+    return TriggerTally(
+        candidates=sum(one.candidates for one in found),
+        admitted=tally.admitted,
+        suppressed=tally.suppressed,
+        cancelled=sum(one.cancelled for one in found),
+        expired=sum(one.expired for one in found),
+        converted=sum(one.converted for one in found),
+    )
+
+
+def _days(tally: Tally) -> list[str]:
+    if not tally.days:
+        return []
+    most = max(counts["admitted"] for counts in tally.days.values())
+    lines = ["", f"{'day (UTC)':<10} {'candidates':>10} {'admitted':>10}"]
+    days = sorted(tally.days)
+    for day in days[:DAYS_SHOWN]:
+        counts = tally.days[day]
+        bar = "#" * round(_BAR * counts["admitted"] / most) if most else ""
+        row = f"{day_text(day)} {counts['candidates']:>10,} {counts['admitted']:>10,}  {bar}"
+        lines.append(row.rstrip())
+    if len(days) > DAYS_SHOWN:
+        lines.append(f"... and {len(days) - DAYS_SHOWN} more days (--html shows them)")
+    return lines
+
+
+def _per_user(users: Counter[int]) -> list[str]:
+    if not users:
+        return []
+    total = users.total()
+    lines = ["", "messages per user"]
+    for low, high in message_bands(max(users)):
+        count = sum(n for sent, n in users.items() if low <= sent <= high)
+        if count:
+            name = str(low) if low == high else f"{low}-{high}"
+            lines.append(f"{name:>10} {count:>10,} users  {count / total:6.1%}")
+    return lines
+
+
+def message_bands(most: int) -> Iterable[tuple[int, int]]:
+    """0, 1, 2, 3, 4, 5, 6-10, 11-20, 21-50, ... up to `most`."""
+    for number in range(min(most, 5) + 1):
+        yield number, number
+    low = 6
+    for high in (10, 20, 50, 100, 200, 500, 1000, most):
+        if low > most:
+            return
+        if high >= low:
+            yield low, high
+            low = high + 1
+
+
+def _collisions(tally: Tally) -> list[str]:
+    if not tally.collisions:
+        return []
+    lines = ["", "collisions: who was kept back by whose message"]
+    ranked = sorted(tally.collisions.items(), key=lambda item: (-item[1], item[0]))
+    for (blocked, blocker, reason), count in ranked[:COLLISIONS_SHOWN]:
+        lines.append(f"{count:>10,}  {blocked} <- {blocker}  {reason}")
+    if len(ranked) > COLLISIONS_SHOWN:
+        lines.append(f"... and {len(ranked) - COLLISIONS_SHOWN} more pairs")
+    return lines
+
+
+def _timelines(timelines: list[Timeline]) -> list[str]:
+    lines: list[str] = []
+    for timeline in timelines:
+        lines += ["", f"user {_printable(timeline.user)}"]
+        entries = squeezed(timeline.entries)
+        for at_ms, trigger, what in entries[:ENTRIES_SHOWN]:
+            shown = f"* {trigger}: {what}" if trigger else f"  {_printable(what)}"
+            lines.append(f"  {utc(at_ms)} {shown}")
+        if len(entries) > ENTRIES_SHOWN:
+            lines.append(f"  ... and {len(entries) - ENTRIES_SHOWN} more")
+    return ["", "sample timelines", *lines[1:]] if lines else []
+
+
+def _notes(backtest: Backtest) -> list[str]:
+    lines: list[str] = []
+    if backtest.pending:
+        lines.append(f"{backtest.pending:,} instances are still pending (--drain fires them)")
+    for (trigger, why_not), count in sorted(backtest.tally.unevaluated.items()):
+        lines.append(f"{trigger}: {count:,} events not evaluated, {why_not}")
+    for what, count in sorted(backtest.tally.evicted.items()):
+        lines.append(f"{count:,} of a user's {what} were pushed out by newer ones")
+    if backtest.known_from_ms is not None:
+        lines += approximate_lines(backtest.program, backtest.known_from_ms)
+    return ["", *lines] if lines else []
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,64 +1,46 @@
-"""One run over a history: events in order of append time, timers between them, decisions out."""
+"""One run over a history: events in order of append time, timers between them, decisions out.
+
+An event that means nothing to any trigger costs a look-up: the activity it proves is noted in the
+user's `Slot` and reaches the state when the state is needed next. That changes no verdict: nothing
+is postponed beyond a deadline of the user (design.md T7).
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from itertools import islice
+from typing import Any, Final
 
+from engine.backtest.goals import Goals, credited
+from engine.backtest.tally import Tally, TriggerTally
+from engine.backtest.timelines import Followed, note_decision, note_event
+from engine.backtest.users import FOREVER_MS, Slot, Users
 from schemas.decisions import Decision
-from schemas.events import Event
-from schemas.reasons import Outcome, Unevaluated
-from triggers.decide import apply_event, fire_before
+from schemas.events import Event, event_name, occurred_at_ms
+from triggers.decide import (
+    apply_event,
+    apply_merge,
+    apply_merged,
+    catch_up,
+    fire_before,
+    next_due,
+)
 from triggers.effects import Effects
-from triggers.program import Hits, Program
-from triggers.state import Device, UserState, is_blank
+from triggers.names import is_merging
+from triggers.program import NO_HITS, Hits, Program
+from triggers.state import UserState, is_blank
 
 #: Timers of users without events are polled once per so many events, as the live shard polls after
 #: each batch. The verdict does not depend on it.
-POLL_EVERY = 500
-FOREVER_MS = 1 << 62
-
-
-@dataclass(slots=True)
-class TriggerTally:
-    """What became of one trigger."""
-
-    candidates: int = 0
-    admitted: int = 0
-    suppressed: Counter[str] = field(default_factory=Counter)
-    cancelled: int = 0
-    expired: int = 0
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of a history."""
-
-    events: int = 0
-    triggers: dict[str, TriggerTally] = field(default_factory=dict)
-    unevaluated: Counter[tuple[str, Unevaluated]] = field(default_factory=Counter)
-    evicted: Counter[str] = field(default_factory=Counter)
-
-    def count(self, decision: Decision) -> None:
-        """Add one ended activation."""
-        tally = self.triggers.setdefault(decision.trigger, TriggerTally())
-        if decision.outcome is Outcome.CANCELLED:
-            tally.cancelled += 1
-        elif decision.outcome is Outcome.EXPIRED:
-            tally.expired += 1
-        else:
-            tally.candidates += 1
-            if decision.outcome is Outcome.ADMITTED:
-                tally.admitted += 1
-            elif decision.reason is not None:
-                tally.suppressed[decision.reason] += 1
+POLL_EVERY: Final = 500
+#: Nobody reads the funnel here; adding to a counter that is there is cheaper than making one.
+_FUNNEL_MAX: Final = 10_000
 
 
 class Backtest:
     """Feed events in order of append time, then `finish`.
 
-    `decided` gets every decision in the order it was made. `assume_devices`: every user can be
-    reached.
+    `decided` gets every decision; those of one user in the order they were made. `assume_devices`:
+    every user can be reached. `goals`: what counts as a conversion (`compile_goals`).
     """
 
     def __init__(
@@ -67,94 +49,210 @@ class Backtest:
         decided: Callable[[Decision], None],
         *,
         assume_devices: bool = True,
+        goals: Goals | None = None,
+        users: Users | None = None,
+        poll_every: int = POLL_EVERY,
     ) -> None:
         self.program = program
         self.tally = Tally(triggers={name: TriggerTally() for name in program.triggers})
+        self.held = Users(assume_devices=assume_devices) if users is None else users
+        self.followed = Followed()
+        self.watermark_ms = 0
+        #: The first event of this run and of those it continues.
+        self.known_from_ms: int | None = None
         self._decided = decided
         self._assume_devices = assume_devices
-        self._states: dict[str, UserState] = {}
-        self._users: set[str] = set()
-        self._timers: list[tuple[int, str]] = []
-        self._watermark_ms = 0
+        self._goals: Goals = {} if goals is None else goals
+        self._creditable = {goal.trigger for found in self._goals.values() for goal in found}
+        self._poll_every = poll_every
         self._effects = Effects()
+        silences = [t.pattern.idle_ms for t in program.triggers.values() if t.pattern.idle_ms]
+        self._shortest_idle_ms = min(silences, default=0)
 
     @property
     def users(self) -> int:
-        """Different users seen."""
-        return len(self._users)
+        """Different users of the events fed."""
+        return len(self.held.slots)
+
+    @property
+    def pending(self) -> int:
+        """Instances still waiting."""
+        states = (self.held.peek(slot) for _, slot in self.held.all_slots())
+        return sum(
+            len(state.instances) + sum(len(bundle.waiting) for bundle in state.bundles)
+            for state in states
+            if state is not None
+        )
 
     def feed(self, events: Iterable[tuple[int, Event]]) -> None:
         """Apply (append time, event) pairs, sorted by append time."""
-        hits_of, users = self.program.hits, self._users
-        count = 0
-        for a, event in events:
-            count += 1
-            if a > self._watermark_ms:
-                self._watermark_ms = a
-            user = event.profile
-            users.add(user)
-            hits = hits_of(event)
-            if hits is not None:
-                self._apply(user, event, self._watermark_ms, hits)
-            if count % POLL_EVERY == 0:
-                self._poll(self._watermark_ms)
-        self._poll(self._watermark_ms)
-        self.tally.events += count
+        rows = iter(events)
+        while chunk := list(islice(rows, self._poll_every)):
+            if self.tally.first_ms is None:
+                self.tally.first_ms = chunk[0][0]
+                if self.known_from_ms is None:
+                    self.known_from_ms = chunk[0][0]
+            self._feed(chunk)
+            self._poll(self.watermark_ms)
+            self._tidy()
+            self.tally.events += len(chunk)
 
     def finish(self, drain: bool) -> None:
         """Pending timers at the end of input stay pending; `drain` fires them in order."""
         if drain:
             self._poll(FOREVER_MS)
+            self._tidy()
 
-    @property
-    def pending(self) -> int:
-        """Instances still waiting."""
-        return sum(len(state.instances) for state in self._states.values())
+    def _feed(self, chunk: list[tuple[int, Event]]) -> None:
+        program = self.program
+        roles_of, slots, goals = program.roles, self.held.slots, self._goals
+        granule_ms = program.granule_ms
+        learns = not self._assume_devices or bool(program.traits) or program.zoned
+        watermark_ms = self.watermark_ms
+        for a, event in chunk:
+            if a > watermark_ms:
+                watermark_ms = a
+            user = event.user_id or event.anonymous_id or ""
+            slot = slots.get(user)
+            if slot is None:
+                slot = self.held.meet(user)
+                self.followed.meet(user, slot)
+            if slot.merged_into:
+                user, slot = self._follow(slot)
+            if slot.trace is not None:
+                note_event(slot, a, event_name(event))
+            if goals:
+                self._reach(user, slot, event, watermark_ms)
+            hits = roles_of(event)
+            if (
+                hits is NO_HITS
+                and not (learns and program.teaches(event))
+                and (event.type == "track" or not is_merging(event))
+            ):
+                # e is at most a: most activity is within the granule that is known already.
+                if not granule_ms or watermark_ms <= slot.seen:
+                    continue
+                if self._postponed(user, slot, occurred_at_ms(event, watermark_ms), watermark_ms):
+                    continue
+            self._apply(user, slot, event, watermark_ms, hits)
+        self.watermark_ms = watermark_ms
 
-    def _apply(self, user: str, event: Event, a: int, hits: Hits) -> None:
-        state = self._states.get(user)
-        if state is None:
-            state = self._states[user] = UserState()
-            if self._assume_devices:
-                state.devices.append(Device(f"assumed:{user}", "android", FOREVER_MS))
-        due_before = state.due
+    def _postponed(self, user: str, slot: Slot, e: int, a: int) -> bool:
+        """Note activity in the slot alone; False when a timer of the user may come before it."""
+        if e <= slot.seen:
+            return True
+        if slot.wake < a:
+            return False
+        granule_ms = self.program.granule_ms
+        slot.seen = -(-e // granule_ms) * granule_ms
+        wake = slot.seen + self._shortest_idle_ms
+        if wake < slot.wake:
+            slot.wake = wake
+            self.held.queue(user, slot)
+        return True
+
+    def _apply(self, user: str, slot: Slot, event: Event, a: int, hits: Hits) -> None:
+        state = self.held.state_of(user, slot)
+        later = slot.seen > state.seen and catch_up(state, slot.seen)
+        if later and slot.wake < a:
+            state.due = next_due(self.program, state)
         if apply_event(self.program, user, state, event, a, hits, self._effects):
-            self._settle(user, state, due_before)
+            self._settle(user, slot, state)
+        elif later:
+            state.due = next_due(self.program, state)
+            self._settle(user, slot, state)
+        elif self._effects.merges:
+            self._merge()
+
+    def _follow(self, slot: Slot) -> tuple[str, Slot]:
+        """The profile that a merged one is a part of now."""
+        user = slot.merged_into
+        while (slot := self.held.slot_of(user)).merged_into:
+            user = slot.merged_into
+        return user, slot
+
+    def _merge(self) -> None:
+        """Make anonymous profiles parts of known ones, at once: live it takes two more records."""
+        merges = self._effects.merges
+        while merges:
+            anonymous, known, a, moved = merges.pop(0)
+            user = anonymous if moved is None else known
+            slot = self.held.slot_of(user)
+            state = self.held.state_of(user, slot)
+            if catch_up(state, slot.seen):
+                state.due = next_due(self.program, state)
+            if moved is not None:
+                apply_merged(self.program, user, state, moved, a, self._effects)
+            elif apply_merge(self.program, user, state, known, a, self._effects):
+                slot.merged_into = known
+            self._settle(user, slot, state)
 
     def _poll(self, limit_ms: int) -> None:
-        timers, states = self._timers, self._states
-        while timers and timers[0][0] < limit_ms:
-            due, user = heappop(timers)
-            state = states.get(user)
-            if state is not None and state.due == due:
-                fire_before(self.program, user, state, limit_ms, self._effects)
-                self._settle(user, state, due)
+        while (found := self.held.next_due(limit_ms)) is not None:
+            self._fire(*found, limit_ms)
 
-    def _settle(self, user: str, state: UserState, due_before: int) -> None:
+    def _fire(self, user: str, slot: Slot, limit_ms: int) -> None:
+        state = self.held.state_of(user, slot)
+        if catch_up(state, slot.seen):
+            state.due = next_due(self.program, state)
+        fire_before(self.program, user, state, limit_ms, self._effects)
+        self._settle(user, slot, state)
+
+    def _reach(self, user: str, slot: Slot, event: Event, a: int) -> None:
+        """Credit a goal event, after whatever is due before it."""
+        goals = self._goals.get(event_name(event) or "")
+        if goals is None:
+            return
+        if slot.wake < a:
+            self._fire(user, slot, a)
+        if slot.creditable:
+            trigger = credited(goals, slot, event, occurred_at_ms(event, a))
+            if trigger is not None:
+                self.tally.triggers[trigger].converted += 1
+
+    def _settle(self, user: str, slot: Slot, state: UserState) -> None:
         effects = self._effects
         if effects.deliveries:
             # Every send is accepted at once: nothing stays pending that could be called back.
             state.pending.clear()
             effects.deliveries.clear()
-        if state.due and state.due != due_before:
-            heappush(self._timers, (state.due, user))
-        elif is_blank(state):
-            del self._states[user]
+        slot.seen = state.seen
+        slot.wake = state.due or FOREVER_MS
+        if slot.wake < slot.queued:
+            self.held.queue(user, slot)
+        elif not state.due and is_blank(state):
+            slot.state = None
         if effects.decisions:
             for decision in effects.decisions:
-                self.tally.count(decision)
+                trigger = decision.trigger
+                self.tally.count(decision, slot, self.program, trigger in self._creditable)
+                if slot.trace is not None:
+                    note_decision(slot, decision)
                 self._decided(decision)
             effects.decisions.clear()
-        effects.journal.clear()
-        effects.forgotten.clear()
-        effects.cancelled.clear()
-        effects.closed.clear()
-        effects.fired_ms.clear()
-        effects.funnel.clear()
-        effects.pending.clear()
-        if effects.unevaluated:
-            self.tally.unevaluated.update(effects.unevaluated)
-            effects.unevaluated.clear()
-        if effects.evicted:
-            self.tally.evicted.update(effects.evicted)
-            effects.evicted.clear()
+        if effects.merges:
+            self._merge()
+
+    def _tidy(self) -> None:
+        """Once per chunk: what nobody reads goes, what is counted is added."""
+        effects = self._effects
+        for unread in (
+            effects.journal,
+            effects.forgotten,
+            effects.cancelled,
+            effects.closed,
+            effects.fired_ms,
+            effects.pending,
+        ):
+            unread.clear()
+        if len(effects.funnel) > _FUNNEL_MAX:
+            effects.funnel.clear()
+        _move(effects.unevaluated, self.tally.unevaluated)
+        _move(effects.evicted, self.tally.evicted)
+        self.held.tidy()
+
+
+def _move(source: Counter[Any], into: Counter[Any]) -> None:
+    if source:
+        into.update(source)
+        source.clear()

@@ -1,6 +1,9 @@
 """`tripline backtest`: a workspace over past events."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +30,7 @@ from engine.cli.history import (
 )
 
 if TYPE_CHECKING:
-    from triggers.program import Program
+    from engine.backtest.session import Definitions, Session
 
 
 def backtest(
@@ -38,6 +41,13 @@ def backtest(
     to: ToOption = None,
     decisions: Annotated[
         Path | None, typer.Option("--decisions", help="Write every decision to this file.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the report as a page to this file.")
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="A folder that carries the state from run to run."),
     ] = None,
     drain: Annotated[bool, typer.Option(help="Fire what is pending at the end.")] = False,
     sort: SortOption = False,
@@ -56,93 +66,88 @@ def backtest(
 ) -> None:
     """Decide past events as the live engine would have.
 
-    Exit codes: 0 done, 2 an invalid workspace, mapping or event file, 4 no such topic, 6 Kafka is
-    unreachable.
+    Exit codes: 0 done, 2 an invalid workspace, mapping, event file or state, 4 no such topic, 6
+    Kafka is unreachable.
     """
+    from engine.backtest.session import Session
+    from engine.clock import monotonic_s
+    from engine.files import Problems
+
     if events is None:
         fail(CliError(ExitCode.INVALID, "--events FILE, FOLDER or topic:NAME is missing"))
+    problems = Problems(strict=strict)
     try:
-        _run(
-            _program(folder, set_ or [], grace),
-            events,
-            mapping,
-            decisions,
-            output,
-            from_=from_,
-            to=to,
-            drain=drain,
-            sort=sort,
-            strict=strict,
-            assume_devices=not assume_nothing,
-        )
+        with refusals(), no_collector():
+            session = Session(
+                load_definitions(folder, set_ or [], grace),
+                assume_devices=not assume_nothing,
+                state=state,
+                decisions=decisions,
+            )
+            started_s = monotonic_s()
+            with open_history(
+                events,
+                mapping,
+                problems,
+                from_=from_,
+                to=to,
+                sort=sort,
+                row_from=session.row_from,
+            ) as source:
+                session.feed(map(itemgetter(0, 1), source))
+            took_s = monotonic_s() - started_s
+            session.end(drain=drain, rows=problems.rows)
+            _report(session, took_s, html, output)
     except CliError as error:
         fail(error)
 
 
-def _program(folder: Path, changes: list[str], grace: str | None) -> "Program":
-    from engine.registry.folder import NotAWorkspaceError, load_folder
-    from triggers.compile import RegisteredTrigger, compile_program
-    from triggers.overrides import OverrideError, override_policies
+def load_definitions(folder: Path, changes: list[str], grace: str | None) -> "Definitions":
+    """A workspace folder with the policy values of `--set` and `--grace`; raises CliError."""
+    from engine.backtest.session import Definitions
+    from engine.registry.folder import load_folder
+    from triggers.overrides import override_policies
+
+    with refusals():
+        triggers, policies, documents = load_folder(folder)
+        return Definitions(triggers, override_policies(policies, changes, grace), documents)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What is wrong with files, folders and options, as CliError."""
+    from engine.backtest.saved import StateRefused
+    from engine.files import FileRefused
+    from engine.registry.folder import NotAWorkspaceError
+    from triggers.overrides import OverrideError
     from triggers.workspace import DefinitionErrors
 
     try:
-        triggers, policies, documents = load_folder(folder)
-        policies = override_policies(policies, changes, grace)
+        yield
     except DefinitionErrors as error:
         raise CliError(ExitCode.INVALID, map(str, error.errors)) from None
-    except (NotAWorkspaceError, OverrideError, OSError) as error:
+    except (NotAWorkspaceError, OverrideError, FileRefused, StateRefused, OSError) as error:
         raise CliError(ExitCode.INVALID, str(error)) from None
-    registered = [RegisteredTrigger(found, 1, found.state, 0) for found in triggers.values()]
-    return compile_program(1, registered, policies, documents)
 
 
-def _run(
-    program: "Program",
-    events: str,
-    mapping: Path | None,
-    decisions: Path | None,
-    output: Output,
-    *,
-    from_: str | None,
-    to: str | None,
-    drain: bool,
-    sort: bool,
-    strict: bool,
-    assume_devices: bool,
-) -> None:
-    from engine.backtest.report import report_json, report_lines, write_decisions
-    from engine.backtest.run import Backtest
-    from engine.clock import monotonic_s
-    from engine.files import (
-        FileRefused,
-        Problems,
-        UnsortedError,
-        open_output,
-    )
-    from schemas.decisions import Decision
-    from triggers.workspace import DefinitionErrors
-
-    made: list[Decision] = []
-    problems = Problems(strict=strict)
-    # Nothing here makes reference cycles; the collector would walk all users again and again.
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Nothing in a backtest makes reference cycles; the collector would walk all users again and
+    again."""
     gc.disable()
     try:
-        run = Backtest(program, made.append, assume_devices=assume_devices)
-        started_s = monotonic_s()
-        with open_history(events, mapping, problems, from_=from_, to=to, sort=sort) as source:
-            run.feed((found.a_ms, found.event) for found in source)
-        run.finish(drain)
-        took_s = monotonic_s() - started_s
-        if decisions is not None:
-            with open_output(decisions) as out:
-                write_decisions(out, made)
-    except DefinitionErrors as error:
-        raise CliError(ExitCode.INVALID, map(str, error.errors)) from None
-    except (FileRefused, UnsortedError, OSError) as error:
-        raise CliError(ExitCode.INVALID, str(error)) from None
+        yield
     finally:
         gc.enable()
+
+
+def _report(session: "Session", took_s: float, html: Path | None, output: Output) -> None:
+    from engine.backtest.page import report_page
+    from engine.backtest.report import report_json, report_lines
+
+    if html is not None:
+        html.write_text(report_page(session.run, took_s), encoding="utf-8")
     if output is Output.JSON:
-        data_json(report_json(run))
+        data_json(report_json(session.run))
     else:
-        data("\n".join(report_lines(run, took_s)))
+        data("\n".join(report_lines(session.run, took_s)))

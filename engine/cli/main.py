@@ -30,6 +30,7 @@ VERBS = (
     Verb("resume", "engine.cli.resume", "resume", "Let a paused trigger go on."),
     Verb("backtest", "engine.cli.backtest", "backtest", "Decide past events, offline."),
     Verb("events", "engine.cli.events", "events", "Learn and show the event catalogue."),
+    Verb("diff", "engine.cli.diff", "diff", "Compare definitions, and what they would send."),
     Verb("worker", "engine.cli.worker", "worker", "Run the user stage: decide."),
     Verb("deliver", "engine.cli.deliver", "deliver", "Run the delivery worker: send."),
     Verb("up", "engine.cli.up", "up", "Run everything on this machine until it is stopped."),

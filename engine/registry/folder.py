@@ -1,6 +1,6 @@
 """A workspace folder on disk: which of its files are definitions, and their texts."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 from zoneinfo import available_timezones
 
@@ -11,8 +11,8 @@ from triggers.workspace import DefinitionError
 
 POLICY_FILES = ("policy.yaml", "policy.json")
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-#: Column mappings of event files may lie beside the definitions.
-_NOT_DEFINITIONS = frozenset({"mapping.yaml", "mapping.json"})
+#: Column mappings of event files and budgets may lie beside the definitions.
+_NOT_DEFINITIONS = frozenset({"mapping.yaml", "mapping.json", "budgets.yaml"})
 
 
 class NotAWorkspaceError(Exception):
@@ -35,7 +35,11 @@ def load_folder(folder: Path, hints: list[DefinitionError] | None = None) -> Fol
     `policy.yaml` every cap would silently be gone. Raises NotAWorkspaceError, DefinitionErrors
     and OSError.
     """
-    files = read_folder(folder)
+    return load_texts(read_folder(folder), hints)
+
+
+def load_texts(files: dict[str, str], hints: list[DefinitionError] | None = None) -> Folder:
+    """Check the texts of a workspace, by their name relative to it. Raises DefinitionErrors."""
     workspace = load_workspace(files, zones=available_timezones())
     if hints is not None:
         hints.extend(workspace.hints)
@@ -68,15 +72,15 @@ def definition_paths(folder: Path) -> list[Path]:
     paths = [*folder.iterdir()]
     if (folder / "triggers").is_dir():
         paths += (folder / "triggers").iterdir()
-    return [path for path in paths if _may_define(path)]
+    return [path for path in paths if may_define(path) and path.is_file()]
 
 
-def _may_define(path: Path) -> bool:
+def may_define(path: PurePath) -> bool:
+    """Whether a file of that name holds definitions."""
     return (
         path.suffix in _SUFFIXES
         and not path.name.startswith(".")
         and path.name not in _NOT_DEFINITIONS
-        and path.is_file()
     )
 
 

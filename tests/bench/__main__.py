@@ -1,11 +1,12 @@
 """`make bench ARGS="[NAME ...] [--quick] [--write]"`: names are worker, many, latency,
-backtest, files."""
+backtest, memory, files."""
 
 import argparse
 import asyncio
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +14,7 @@ from schemas.topics import Topics
 from tests.bench import report
 from tests.bench.bed import Bed, make_bed
 from tests.bench.files import bench_files
-from tests.bench.history import backtest_rate, write_stream
+from tests.bench.history import LARGE, Measured, run_backtest, write_csv, write_stream
 from tests.bench.latency import capacity, open_loop
 from tests.bench.machine import facts, pin_self
 from tests.bench.memory import bytes_per_user
@@ -112,27 +113,61 @@ async def bench_latency(bed: Bed, quick: bool) -> str:
     )
 
 
-async def bench_backtest(bed: Bed, quick: bool) -> str:
-    """JSON lines, the same twelve triggers and policy."""
-    shape = StreamShape(events=100_000 if quick else 400_000)
+def bench_backtest(quick: bool) -> str:
+    """JSON lines and CSV, the same twelve triggers and policy."""
+    shape = StreamShape(events=100_000 if quick else 1_000_000)
     with TemporaryDirectory() as directory:
-        path = Path(directory) / "events.jsonl"
-        await asyncio.to_thread(write_stream, path, shape)
-        rates = [await asyncio.to_thread(backtest_rate, path) for _ in range(3)]
-    return f"### Backtest from JSON lines\n\n{report.mid(rates):,.0f} events/s on one core."
+        lines, table = Path(directory) / "events.jsonl", Path(directory) / "events.csv"
+        write_stream(lines, shape)
+        write_csv(table, shape)
+        mapping = ("--map", str(table.with_name("mapping.yaml")))
+        decisions = ("--decisions", str(Path(directory) / "decisions.jsonl"))
+        kinds = {
+            "JSON lines": (lines, ()),
+            "JSON lines, --decisions": (lines, decisions),
+            "CSV with a mapping": (table, mapping),
+        }
+        runs: dict[str, list[Measured]] = {name: [] for name in kinds}
+        for _ in range(1 if quick else 3):
+            for name, (path, options) in kinds.items():
+                runs[name].append(run_backtest(path, *options))
+    rows = []
+    for name, found in runs.items():
+        rate, wall = report.mid([one.cpu_rate for one in found]), [one.wall_s for one in found]
+        memory = max(one.rss_mib for one in found)
+        rows.append([name, f"{rate:,.0f}", f"{report.mid(wall):.1f}", f"{memory:,.0f}"])
+    head = ["backtest from", "events per CPU s", "seconds", "MiB"]
+    events, decided = found[0].events, found[0].decided
+    return (
+        f"### Backtest\n\n{events:,} events, {decided / events:.1%} of them end in a decision; "
+        "start-up and report included.\n\n" + report.table(head, rows)
+    )
 
 
-async def bench_reading(_bed: Bed, quick: bool) -> str:
-    """Event files, reading alone."""
-    return await asyncio.to_thread(bench_files, quick)
+def bench_memory(quick: bool) -> str:
+    """What a backtest keeps depends on users, not on events."""
+    large = replace(LARGE, events=500_000, users=50_000) if quick else LARGE
+    rows = []
+    with TemporaryDirectory() as directory:
+        for part in (5, 1):
+            shape = replace(large, events=large.events // part)
+            path = Path(directory) / "events.jsonl"
+            write_stream(path, shape)
+            found = run_backtest(path, "--decisions", str(Path(directory) / "d.jsonl"))
+            rows.append([f"{found.events:,}", f"{found.users:,}", f"{found.rss_mib:,.0f}"])
+    return "### Memory of a backtest\n\n" + report.table(["events", "users", "MiB at most"], rows)
 
 
 BENCHES: dict[str, Callable[[Bed, bool], Awaitable[str]]] = {
     "worker": bench_worker,
     "many": bench_many,
     "latency": bench_latency,
+}
+#: Those that need no services.
+OFFLINE: dict[str, Callable[[bool], str]] = {
     "backtest": bench_backtest,
-    "files": bench_reading,
+    "memory": bench_memory,
+    "files": bench_files,
 }
 
 
@@ -141,15 +176,25 @@ async def main(names: list[str], quick: bool, keep: bool) -> int:
     cost the others their figures, and the page says so."""
     sections, failed = [facts()], 0
     print(sections[0], flush=True)
-    async with make_bed(Path(".state/bench")) as bed:
-        for name in names:
-            try:
-                section = await BENCHES[name](bed, quick)
-            except Exception as error:
-                traceback.print_exc()
-                section, failed = f"Bench `{name}` failed: {type(error).__name__}.", failed + 1
-            sections.append(section)
-            print("\n" + section, flush=True)
+
+    async def show(name: str, measured: Awaitable[str]) -> None:
+        nonlocal failed
+        try:
+            section = await measured
+        except Exception as error:
+            traceback.print_exc()
+            section, failed = f"Bench `{name}` failed: {type(error).__name__}.", failed + 1
+        sections.append(section)
+        print("\n" + section, flush=True)
+
+    for name in names:
+        if name in OFFLINE:
+            await show(name, asyncio.to_thread(OFFLINE[name], quick))
+    if any(name in BENCHES for name in names):
+        async with make_bed(Path(".state/bench")) as bed:
+            for name in names:
+                if name in BENCHES:
+                    await show(name, BENCHES[name](bed, quick))
     if keep:
         report.write(sections)
     return failed
@@ -157,12 +202,13 @@ async def main(names: list[str], quick: bool, keep: bool) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help=", ".join(BENCHES))
+    parser.add_argument("names", nargs="*", help=", ".join([*BENCHES, *OFFLINE]))
     parser.add_argument("--quick", action="store_true", help="short logs, one repetition")
     parser.add_argument("--write", action="store_true", help="keep it in docs/benchmarks.md")
     options = parser.parse_args()
-    unknown = sorted(set(options.names) - set(BENCHES))
+    every = [*BENCHES, *OFFLINE]
+    unknown = sorted(set(options.names) - set(every))
     if unknown:
-        parser.error(f"no bench {', '.join(unknown)}; there are {', '.join(BENCHES)}")
+        parser.error(f"no bench {', '.join(unknown)}; there are {', '.join(every)}")
     pin_self()
-    sys.exit(asyncio.run(main(options.names or list(BENCHES), options.quick, options.write)))
+    sys.exit(asyncio.run(main(options.names or every, options.quick, options.write)))

@@ -1,13 +1,60 @@
-"""A backtest of the bench stream from JSON lines: events per CPU second, reading included."""
+"""Backtests of the bench stream from files, reading included: speed, and what memory depends on."""
 
-import re
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from tests.bench.machine import cores, pinned
 from tests.bench.stream import StreamShape, iso, make_stream
 from tests.bench.workspaces import FOLDER
+
+#: Millions of events of half a million users, a session of ten events each.
+LARGE = StreamShape(events=5_000_000, users=5_000_000, session_events=9.0, events_per_s=5_000.0)
+MAPPING = """\
+user: user
+time: {column: at, unit: ms}
+event: event
+id: id
+properties:
+  product_id: product_id
+  name: name
+  category: category
+  price: {name: price, type: int}
+  currency: currency
+  order_id: order_id
+  results: {name: results, type: int}
+  position: {name: position, type: int}
+"""
+_COLUMNS = (
+    "product_id",
+    "name",
+    "category",
+    "price",
+    "currency",
+    "order_id",
+    "results",
+    "position",
+)
+
+
+class Measured(NamedTuple):
+    """One backtest. `cpu_s` and `wall_s` are of the whole command, `rss_mib` its largest memory."""
+
+    events: int
+    users: int
+    decided: int
+    cpu_s: float
+    rss_mib: float
+    wall_s: float
+
+    @property
+    def cpu_rate(self) -> float:
+        """Events per CPU second, start-up included."""
+        return self.events / self.cpu_s
 
 
 def write_stream(path: Path, shape: StreamShape) -> None:
@@ -18,13 +65,44 @@ def write_stream(path: Path, shape: StreamShape) -> None:
             out.write(head + b',"receivedAt":"' + iso(message.a_ms).encode() + b'"}\n')
 
 
-def backtest_rate(path: Path) -> float:
-    """Events a second on the measured core, as the command itself says."""
-    argv = [sys.executable, "-m", "engine.cli", "backtest", str(FOLDER), "--events", str(path)]
+def write_csv(path: Path, shape: StreamShape) -> None:
+    """The stream as a CSV file with its mapping beside it, `mapping.yaml`."""
+    path.with_name("mapping.yaml").write_text(MAPPING)
+    with path.open("w", encoding="utf-8") as out:
+        out.write("id,user,at,event," + ",".join(_COLUMNS) + "\n")
+        for message in make_stream(shape):
+            value = msgspec.json.decode(message.value)
+            properties = value["properties"]
+            cells = [value["messageId"], message.user, message.a_ms, value["event"]]
+            cells += [properties[name] for name in _COLUMNS]
+            out.write(",".join(map(str, cells)) + "\n")
+
+
+_RUN = """
+import json, resource, sys, time
+from engine.cli.main import main
+began = time.perf_counter()
+try:
+    main()
+finally:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    found = {"cpu_s": used.ru_utime + used.ru_stime, "rss_mib": used.ru_maxrss / 1024}
+    print(json.dumps({**found, "wall_s": time.perf_counter() - began}), file=sys.stderr)
+"""
+
+
+def run_backtest(path: Path, *options: str) -> Measured:
+    """`tripline backtest` of the bench workspace over a file, on the measured core."""
+    argv = [sys.executable, "-c", _RUN, "backtest", str(FOLDER), "--events", str(path)]
     done = subprocess.run(
-        pinned(cores().subject, argv), capture_output=True, text=True, check=True, timeout=600
+        pinned(cores().subject, [*argv, "-o", "json", *options]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=3_600,
     )
-    found = re.search(r"\(([\d,]+)/s\)", done.stdout)
-    if found is None:
-        raise ValueError(done.stdout[:500])
-    return float(found[1].replace(",", ""))
+    report = json.loads(done.stdout)
+    used = json.loads(done.stderr.splitlines()[-1])
+    triggers = report["triggers"].values()
+    decided = sum(one["candidates"] + one["cancelled"] for one in triggers)
+    return Measured(report["events"], report["users"], decided, **used)

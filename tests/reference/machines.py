@@ -7,7 +7,8 @@ interpreter.
 from datetime import UTC, datetime
 from typing import Any
 
-from engine.backtest.run import FOREVER_MS, Backtest
+from engine.backtest.run import Backtest
+from engine.backtest.users import FOREVER_MS
 from schemas.decisions import Decision
 from schemas.events import Event, event_name
 from schemas.reasons import Reason

@@ -279,3 +279,19 @@ async def armed(redis_url: str, *counts: dict[str, int]) -> None:
 def pending(answer: Result) -> dict[str, int | None]:
     rows = json.loads(answer.stdout)["changes"]
     return {row["name"]: row["pending"] for row in rows if "pending" in row}
+
+
+def test_diff_compares_with_what_is_in_force(world: World, folder: Path) -> None:
+    tripline("diff", folder, code=1)
+    tripline("apply", folder)
+    assert tripline("diff", folder).stdout == "no differences\n"
+    (folder / "triggers" / "cart.yaml").write_text(CART.replace("wait: 2h", "wait: 3h"))
+    (folder / "triggers" / "quiet.yaml").unlink()
+    expected = '~ trigger abandoned-cart\n    wait: "2h" -> "3h"\n'
+    assert tripline("diff", folder, code=1).stdout == expected
+    assert tripline("diff", folder, "--prune", code=1).stdout == (
+        expected + "- trigger long-silence\n"
+    )
+    tripline("apply", folder)
+    tripline("pause", "abandoned-cart")
+    assert tripline("diff", folder).stdout == "no differences\n"

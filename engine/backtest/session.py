@@ -1,0 +1,125 @@
+"""A backtest with all around it: definitions in, decisions sorted on disk, state carried on."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.backtest import saved
+from engine.backtest.goals import compile_goals
+from engine.backtest.run import Backtest
+from engine.backtest.saved import StateRefused
+from engine.backtest.spill import Spill, row_line
+from engine.backtest.users import Users
+from engine.files import open_output
+from schemas.decisions import Decision
+from schemas.events import Event
+from triggers.compile import RegisteredTrigger, compile_program
+from triggers.definition import Policy, TriggerDefinition
+from triggers.shared import Documents
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """What is decided with: definitions in the states they say, policies after `--set`, and the
+    shared documents (segments, relations) by kind and name."""
+
+    triggers: Mapping[str, TriggerDefinition]
+    policies: Mapping[str, Policy]
+    documents: Documents = field(default_factory=dict)
+
+    def digest(self, *, assume_devices: bool) -> str:
+        """Changes with everything a verdict depends on; examples do not count."""
+        documents: list[object] = []
+        for name in sorted(self.triggers):
+            document = self.triggers[name].to_document()
+            document.pop("tests", None)
+            documents.append(document)
+        documents += [(name, self.policies[name].to_document()) for name in sorted(self.policies)]
+        for kind, found in sorted(self.documents.items()):
+            documents += [(kind, name, found[name]) for name in sorted(found)]
+        return saved.workspace_digest(documents, {"assume_devices": assume_devices})
+
+
+def ignore(decision: Decision) -> None:
+    """For runs whose decisions nobody asked for."""
+
+
+def make_run(
+    definitions: Definitions,
+    decided: Callable[[Decision], None],
+    *,
+    assume_devices: bool = True,
+    users: Users | None = None,
+) -> Backtest:
+    """A backtest of these definitions, revision 1 each."""
+    registered = [RegisteredTrigger(t, 1, t.state, 0) for t in definitions.triggers.values()]
+    program = compile_program(1, registered, definitions.policies, definitions.documents)
+    goals = compile_goals(definitions.triggers.values())
+    return Backtest(program, decided, assume_devices=assume_devices, goals=goals, users=users)
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of `tripline backtest`. `state`: the folder of `--state`; `decisions`: that file.
+
+    Build it, feed `run`, `end`. Raises StateRefused for a state that does not fit, OSError.
+    """
+
+    definitions: Definitions
+    assume_devices: bool = True
+    state: Path | None = None
+    decisions: Path | None = None
+    run: Backtest = field(init=False)
+    row_from: int = field(init=False, default=0)
+    _before: saved.Header | None = field(init=False, default=None)
+    _spill: Spill = field(init=False, default_factory=Spill)
+
+    def __post_init__(self) -> None:
+        decided = ignore if self.decisions is None else self._spill.add
+        users = Users(assume_devices=self.assume_devices)
+        if self.state is not None:
+            self._before = saved.load(self.state, users, workspace=self._digest)
+        self.run = make_run(
+            self.definitions, decided, assume_devices=self.assume_devices, users=users
+        )
+        if self._before is not None:
+            self.row_from = self._before.rows
+            self.run.watermark_ms = self._before.watermark_ms
+            self.run.known_from_ms = self._before.first_ms
+
+    def feed(self, events: Iterable[tuple[int, Event]]) -> None:
+        """Decide these events; they may not begin before those of the run before ended."""
+        self.run.feed(events if self._before is None else self._following(events))
+
+    def end(self, *, drain: bool, rows: int) -> None:
+        """Fire what is to be fired, write decisions, then the state; `rows` were read."""
+        self.run.finish(drain)
+        if self.decisions is not None:
+            with open_output(self.decisions) as out:
+                for row in self._spill.rows():
+                    out.write(row_line(row))
+        if self.state is not None:
+            before = self._before
+            saved.save(
+                self.state,
+                self.run,
+                workspace=self._digest,
+                rows=self.row_from + rows,
+                events=self.run.tally.events + (before.events if before else 0),
+            )
+
+    @property
+    def _digest(self) -> str:
+        return self.definitions.digest(assume_devices=self.assume_devices)
+
+    def _following(self, events: Iterable[tuple[int, Event]]) -> Iterator[tuple[int, Event]]:
+        rows = iter(events)
+        for first in rows:
+            if first[0] < self.run.watermark_ms:
+                raise StateRefused(
+                    f"the events begin {self.run.watermark_ms - first[0]} ms before those of the "
+                    "state end: they would be decided out of order"
+                )
+            yield first
+            break
+        yield from rows

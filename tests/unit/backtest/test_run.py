@@ -1,0 +1,222 @@
+"""Feeding events: what is postponed is never late, what is counted is right."""
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.backtest.run import Backtest
+from engine.backtest.users import Users
+from schemas.decisions import Decision
+from schemas.events import Event, event_name
+from tests.unit.backtest.histories import (
+    CART,
+    DAY,
+    HOUR,
+    LOOK,
+    MINUTE,
+    SILENCE,
+    SPACED,
+    T0,
+    decided,
+    definitions,
+    event,
+    outcomes,
+)
+from triggers.compile import RegisteredTrigger, compile_program
+from triggers.decide import apply_event, fire_before
+from triggers.effects import Effects
+from triggers.program import NO_HITS
+from triggers.state import Device, UserState
+
+EVERYTHING = definitions(CART, LOOK, SILENCE, policies=SPACED)
+NAMES = ("Product Added", "Product Viewed", "Order Completed", "Something Else")
+
+moments = st.lists(
+    st.tuples(
+        st.sampled_from((0, 1, MINUTE, HOUR, DAY, 7 * DAY, 7 * DAY + HOUR)),
+        st.sampled_from(("ann", "bob", "eve")),
+        st.sampled_from(NAMES),
+    ),
+    max_size=25,
+)
+
+
+def history(made: list[tuple[int, str, str]]) -> list[tuple[int, Event]]:
+    at, events = 0, []
+    for gap, user, name in made:
+        at += gap
+        events.append(event(at, user, name))
+    return events
+
+
+def decided_one_by_one(events: list[tuple[int, Event]]) -> list[Decision]:
+    """Every event through the core, nothing postponed, timers polled after each."""
+    registered = [RegisteredTrigger(t, 1, t.state, 0) for t in EVERYTHING.triggers.values()]
+    program = compile_program(1, registered, EVERYTHING.policies)
+    states: dict[str, UserState] = {}
+    out = Effects()
+    for a, found in [*events, (1 << 62, None)]:
+        for user, state in states.items():
+            fire_before(program, user, state, a, out)
+            state.pending.clear()
+        if found is None:
+            break
+        user = found.profile
+        if user not in states:
+            states[user] = UserState(devices=[Device("d", "ios", 1 << 60)])
+        name = event_name(found)
+        hits = NO_HITS if name is None else program.match(name, found)
+        apply_event(program, user, states[user], found, a, hits, out)
+        states[user].pending.clear()
+    return out.decisions
+
+
+@settings(max_examples=150, deadline=None)
+@given(moments)
+def test_postponed_activity_decides_as_if_every_event_were_applied(
+    made: list[tuple[int, str, str]],
+) -> None:
+    events = history(made)
+    _, found = decided(EVERYTHING, events, drain=True)
+    assert outcomes(found) == outcomes(decided_one_by_one(events))
+
+
+@settings(max_examples=60, deadline=None)
+@given(moments, st.integers(1, 9), st.integers(1, 3))
+def test_neither_batch_size_nor_packing_states_changes_a_decision(
+    made: list[tuple[int, str, str]], poll_every: int, decoded_max: int
+) -> None:
+    events = history(made)
+    _, expected = decided(EVERYTHING, events, drain=True)
+    found: list[Decision] = []
+    registered = [RegisteredTrigger(t, 1, t.state, 0) for t in EVERYTHING.triggers.values()]
+    program = compile_program(1, registered, EVERYTHING.policies)
+    users = Users(assume_devices=True, decoded_max=decoded_max)
+    run = Backtest(program, found.append, users=users, poll_every=poll_every)
+    run.feed(iter(events))
+    run.finish(drain=True)
+    assert outcomes(found) == outcomes(expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(moments, st.lists(st.integers(0, 24), max_size=10))
+def test_events_that_no_trigger_names_change_nothing_unless_they_are_activity(
+    made: list[tuple[int, str, str]], places: list[int]
+) -> None:
+    without_idle = definitions(CART, LOOK, policies=SPACED)
+    events = history(made)
+    more = list(events)
+    for place in places:
+        a = more[min(place, len(more) - 1)][0] - T0 if more else 0
+        more.append(event(a, "ann", "Irrelevant"))
+    more.sort(key=lambda row: row[0])
+    _, plain = decided(without_idle, events, drain=True)
+    _, padded = decided(without_idle, more, drain=True)
+    assert outcomes(plain) == outcomes(padded)
+
+
+def test_an_idle_user_is_reported_once_per_silence() -> None:
+    events = [event(0, "ann", "Something Else"), event(20 * DAY, "ann", "Something Else")]
+    _, found = decided(definitions(SILENCE), events, drain=True)
+    days = [round(d.at_ms - T0) // DAY for d in found]
+    assert days == [7, 27]
+
+
+def test_pending_timers_stay_pending_without_drain() -> None:
+    run, found = decided(definitions(CART), [event(0, "ann", "Product Added")])
+    assert found == []
+    assert run.pending == 1
+
+
+def test_without_assumptions_only_registered_devices_can_be_reached() -> None:
+    a, silent = event(0, "ann", "Product Viewed")
+    with_phone = event(MINUTE, "bob", "Product Viewed")
+    with_phone[1].context = {"device": {"token": "t", "type": "ios"}}
+    _, found = decided(definitions(LOOK), [(a, silent), with_phone], assume_devices=False)
+    assert [row[3] for row in outcomes(found)] == ["NO_DEVICE", "ADMITTED"]
+
+
+def test_a_collision_names_who_was_kept_back_and_by_whom() -> None:
+    events = [
+        event(0, "ann", "Product Added"),
+        event(50 * MINUTE, "ann", "Product Viewed"),
+        event(2 * HOUR, "ann", "Something Else"),
+    ]
+    run, _ = decided(definitions(CART, LOOK, policies=SPACED), events)
+    assert run.tally.collisions == Counter({("cart", "look", "SPACING"): 1})
+
+
+def test_days_and_users_are_counted() -> None:
+    found = definitions(LOOK)
+    events = [event(at, "ann", "Product Viewed") for at in (0, HOUR, 2 * HOUR, DAY)]
+    run, _ = decided(found, [*events, event(DAY, "bob", "Something Else")])
+    assert [counts["admitted"] for _, counts in sorted(run.tally.days.items())] == [3, 1]
+    assert +run.tally.user_days == Counter({3: 1, 1: 1})
+    assert run.users == 2
+    assert [slot.sent for slot in run.held.slots.values()] == [4, 0]
+
+
+def test_a_conversion_credits_the_last_message_whose_goal_it_reaches() -> None:
+    events = [
+        event(0, "ann", "Product Added"),
+        event(90 * MINUTE, "ann", "Product Viewed"),
+        event(2 * HOUR, "ann", "Order Completed"),
+        event(3 * HOUR, "ann", "Order Completed"),
+    ]
+    run, _ = decided(definitions(CART, LOOK), events)
+    assert {name: one.converted for name, one in run.tally.triggers.items()} == {
+        "cart": 0,
+        "look": 1,
+    }
+
+
+def test_a_goal_outside_its_time_converts_nothing() -> None:
+    events = [event(0, "ann", "Product Viewed"), event(2 * HOUR + 1, "ann", "Order Completed")]
+    run, _ = decided(definitions(LOOK), events)
+    assert run.tally.triggers["look"].converted == 0
+    run, _ = decided(definitions(LOOK), [events[0], event(2 * HOUR, "ann", "Order Completed")])
+    assert run.tally.triggers["look"].converted == 1
+
+
+def test_a_goal_event_counts_for_a_message_that_was_due_before_it() -> None:
+    events = [
+        event(0, "ann", "Product Added"),
+        event(0, "ann", "Something Else"),
+        event(HOUR + 1, "ann", "Order Completed"),
+    ]
+    run, found = decided(definitions(CART), events)
+    assert [row[3] for row in outcomes(found)] == ["ADMITTED"]
+    assert run.tally.triggers["cart"].converted == 1
+
+
+def test_what_went_into_the_message_of_another_is_counted_as_bundled() -> None:
+    found = definitions({**LOOK, "per": "event", "bundle": {"window": "1h", "max": 10}})
+    events = [event(at, "ann", "Product Viewed") for at in (0, MINUTE, 2 * MINUTE)]
+    run, _ = decided(found, events)
+    assert run.pending == 3
+    run, _ = decided(found, events, drain=True)
+    tally = run.tally.triggers["look"]
+    assert (tally.candidates, tally.admitted, dict(tally.suppressed)) == (3, 1, {"BUNDLED": 2})
+
+
+def identified(at: int, anonymous: str, known: str) -> tuple[int, Event]:
+    a, made = event(at, known, "x")
+    made.type, made.event, made.anonymous_id = "identify", None, anonymous
+    return a, made
+
+
+def test_what_an_anonymous_profile_began_goes_on_in_the_known_one() -> None:
+    events = [
+        event(0, "anon", "Product Added"),
+        event(MINUTE, "bea", "Something Else"),
+        identified(2 * MINUTE, "anon", "ann"),
+        event(30 * MINUTE, "ann", "Order Completed"),
+        event(40 * MINUTE, "anon", "Product Added"),
+        event(3 * HOUR, "bea", "Something Else"),
+    ]
+    _, found = decided(definitions(CART), events)
+    assert [(row[0], row[3]) for row in outcomes(found)] == [
+        ("ann", "CANCELLED"),
+        ("ann", "ADMITTED"),
+    ]

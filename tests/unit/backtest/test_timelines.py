@@ -1,0 +1,44 @@
+from random import Random
+
+from engine.backtest.timelines import ENTRIES_MAX, Followed, Timeline
+from engine.backtest.users import Slot
+from tests.unit.backtest.histories import CART, HOUR, LOOK, decided, definitions, event
+
+EVENTS = [
+    event(number, f"u{number % 40}", ("Product Viewed", "Product Added")[number % 2])
+    for number in range(400)
+]
+
+
+def shown(users: list[str]) -> list[Timeline]:
+    followed = Followed(followed_max=5)
+    for user in users:
+        slot = Slot()
+        followed.meet(user, slot)
+        if slot.trace is not None:
+            slot.trace.append((1, "t", "ADMITTED"))
+    return followed.shown()
+
+
+def test_the_same_users_are_shown_whatever_order_they_come_in() -> None:
+    users = [f"u{number}" for number in range(100)]
+    expected = shown(users)
+    Random(1).shuffle(users)
+    assert len(expected) == 5
+    assert shown(users) == expected
+
+
+def test_ten_users_of_whom_something_was_decided_are_shown_at_most() -> None:
+    run, _ = decided(definitions(CART, LOOK), [*EVENTS, event(2 * HOUR, "x", "Other")])
+    timelines = run.followed.shown()
+    assert len(timelines) == 10
+    assert all(any(entry.trigger for entry in one.entries) for one in timelines)
+    kinds = {(entry.trigger, entry.what) for one in timelines for entry in one.entries}
+    assert {("cart", "ADMITTED"), ("look", "ADMITTED")} <= kinds
+
+
+def test_a_timeline_is_bounded() -> None:
+    events = [event(number, "ann", "Product Viewed") for number in range(500)]
+    run, _ = decided(definitions(LOOK), events)
+    (one,) = run.followed.shown()
+    assert len(one.entries) == ENTRIES_MAX
