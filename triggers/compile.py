@@ -16,6 +16,7 @@ from triggers.patterns import kind_of
 from triggers.patterns.base import PatternContext
 from triggers.policy import Cap, CompiledPolicy, grace_for
 from triggers.program import CompiledTrigger, Program, Step, Unless, build_program
+from triggers.shared import NO_DOCUMENTS, NOTHING_SHARED, Documents, Shared, parse_shared
 from triggers.texts import declared_paths
 
 
@@ -29,14 +30,18 @@ class RegisteredTrigger(NamedTuple):
 
 
 def compile_program(
-    number: int, triggers: Iterable[RegisteredTrigger], policies: Mapping[str, Policy]
+    number: int,
+    triggers: Iterable[RegisteredTrigger],
+    policies: Mapping[str, Policy],
+    documents: Documents = NO_DOCUMENTS,
 ) -> Program:
     """Version `number` of the registry, ready to decide. Drafts are left out."""
+    shared = parse_shared(documents)
     compiled_policies = {name: compile_policy(policy) for name, policy in policies.items()}
     return build_program(
         number,
         (
-            compile_trigger(trigger, compiled_policies, policies)
+            compile_trigger(trigger, compiled_policies, policies, shared)
             for trigger in triggers
             if trigger.state != "draft"
         ),
@@ -57,6 +62,7 @@ def compile_trigger(
     registered: RegisteredTrigger,
     compiled_policies: Mapping[str, CompiledPolicy],
     policies: Mapping[str, Policy],
+    shared: Shared = NOTHING_SHARED,
 ) -> CompiledTrigger:
     """One trigger with its pattern, `unless` clauses and policy."""
     definition = registered.definition
@@ -72,6 +78,7 @@ def compile_trigger(
         keep_start=compile_keeper(start_paths),
         keep_event=compile_keeper(event_paths),
         event_paths=event_paths,
+        places=shared.places,
     )
     pattern = kind.build(definition.when, context)
     marketing = definition.class_ == "marketing"

@@ -1,9 +1,9 @@
 """Loading a workspace from the texts of its files; every error says file, line and column.
 
 Texts, not paths: who reads the folder is the shell's concern. Files are `triggers/<name>.yaml` (or
-`.json`), a trigger each or several YAML documents, `policy.yaml`, and `catalog.yaml`, the event
-catalogue: it belongs to the folder and is not registered, so what it refuses is refused wherever a
-folder is read (validate, apply, backtest).
+`.json`), a trigger each or several YAML documents, `policy.yaml`, those of `shared.FILES`, and
+`catalog.yaml`, the event catalogue: it belongs to the folder and is not registered, so what it
+refuses is refused wherever a folder is read (validate, apply, backtest).
 """
 
 import re
@@ -16,6 +16,7 @@ from triggers.catalog_checks import catalog_hints, catalog_problems
 from triggers.definition import TriggerDefinition
 from triggers.model import unknown
 from triggers.problems import Problem, suggestion
+from triggers.shared import FILES, parse_shared
 from triggers.source import FILE_BYTES_MAX, Source, SourceError, read_source
 from triggers.testcases import partner_problems
 from triggers.workspace import (
@@ -24,6 +25,8 @@ from triggers.workspace import (
     DefinitionErrors,
     Place,
     Workspace,
+    mention_problems,
+    parse_documents,
     parse_policies,
     parse_trigger,
     policy_problems,
@@ -33,6 +36,9 @@ from triggers.workspace import (
 _TRIGGER_FILE = re.compile(r"triggers/[^/]+\.(yaml|json)")
 _POLICY_FILES = ("policy.yaml", "policy.json")
 CATALOG_FILE = "catalog.yaml"
+_SHARED_FILES = {
+    f"{file.stem}.{ending}": file.stem for file in FILES for ending in ("yaml", "json")
+}
 
 
 class Reader(Protocol):
@@ -127,11 +133,17 @@ def load_workspace(
     loader = _Loader(zones, reader)
     policy_source: tuple[str, Source] | None = None
     catalog: Catalog | None = None
+    shared_sources: dict[str, tuple[str, Source]] = {}
     for file in sorted(files):
         if _TRIGGER_FILE.fullmatch(file):
             loader.triggers(file, files[file])
         elif file in _POLICY_FILES:
-            policy_source = _read_policy(loader, file, files[file], policy_source)
+            policy_source = _read_one(loader, file, files[file], policy_source, "policies")
+        elif file in _SHARED_FILES:
+            stem = _SHARED_FILES[file]
+            read = _read_one(loader, file, files[file], shared_sources.get(stem), stem)
+            if read is not None:
+                shared_sources[stem] = read
         elif file == CATALOG_FILE:
             catalog = loader.catalog(file, files[file])
         else:
@@ -139,6 +151,11 @@ def load_workspace(
     policies, problems = parse_policies(policy_source[1].data if policy_source else {}, zones)
     if policy_source is not None:
         loader.refuse(*policy_source, problems)
+    documents, shared_problems = parse_documents(
+        {stem: source.data for stem, (_, source) in shared_sources.items()}
+    )
+    for stem, problems in shared_problems.items():
+        loader.refuse(*shared_sources[stem], problems)
     policies_known = policy_source is not None or not any(file in files for file in _POLICY_FILES)
     triggers: dict[str, _Placed] = {}
     for placed in loader.placed:
@@ -151,6 +168,12 @@ def load_workspace(
             loader.refuse(placed.file, placed.source, problems)
     for placed in triggers.values():
         loader.refuse(placed.file, placed.source, partner_problems(placed.trigger.tests, triggers))
+    if not loader.errors:
+        # What is missing may stand in a file that could not be read.
+        shared = parse_shared(documents)
+        for placed in triggers.values():
+            problems = mention_problems(placed.trigger, triggers, shared)
+            loader.refuse(placed.file, placed.source, problems)
     if len(triggers) > TRIGGERS_MAX:
         loader.errors.append(DefinitionError("triggers", 1, 1, too_many(len(triggers))))
     hints: list[DefinitionError] = []
@@ -163,6 +186,7 @@ def load_workspace(
         policies,
         tuple(hints),
         {id_: Place(placed.file, placed.source) for id_, placed in triggers.items()},
+        documents,
     )
 
 
@@ -175,22 +199,22 @@ def load_catalog(file: str, text: str) -> Catalog:
     return catalog
 
 
-def _read_policy(
-    loader: _Loader, file: str, text: str, found: tuple[str, Source] | None
+def _read_one(
+    loader: _Loader, file: str, text: str, found: tuple[str, Source] | None, what: str
 ) -> tuple[str, Source] | None:
     sources = loader.read(file, text)
     if found is not None:
-        message = f"policies stand in {found[0]} already"
+        message = f"{what} stand in {found[0]} already"
         loader.errors.append(DefinitionError(file, 1, 1, message))
     elif len(sources) > 1:
         position = sources[1].position((), at_key=False)
-        message = "policies are one document"
+        message = f"{what} are one document"
         loader.errors.append(DefinitionError(file, *position, message))
     return found or ((file, sources[0]) if sources else None)
 
 
 def _unknown_file(file: str) -> str:
-    known = ["policy.yaml", CATALOG_FILE]
+    known = ["policy.yaml", CATALOG_FILE, *(f"{file.stem}.yaml" for file in FILES)]
     if file.endswith(".yml"):
         return f"a file name ends in .yaml{suggestion(file, [file[:-4] + '.yaml'])}"
     if file.startswith("triggers/"):

@@ -81,6 +81,8 @@ def absorb(
     state.traits = {**moved.traits, **state.traits}
     state.zone = state.zone or moved.zone
     state.patterns = {**moved.patterns, **state.patterns}
+    for watching in program.watching:
+        watching.pattern.on_learnt(state, a)
     state.features = {**moved.features, **state.features}
     for relation, items in moved.relations.items():
         mine_items = state.relations.setdefault(relation, {})

@@ -18,7 +18,7 @@ import msgspec
 from schemas.events import Event
 from triggers.conditions import Filter, index_key
 from triggers.devices import device_of
-from triggers.names import ANY, is_merging, role_name
+from triggers.names import ANY, IDENTIFY, is_merging, role_name
 from triggers.paths import Reader, compile_path, is_wild
 from triggers.patterns.base import Pattern
 from triggers.policy import CompiledPolicy
@@ -160,12 +160,22 @@ class Program:
     cancelled_to: Mapping[str, int] = field(default_factory=dict)
     withdrawn: Mapping[str, Withdrawals] = field(default_factory=dict)
 
+    @property
+    def recurs(self) -> bool:
+        """Something wakes up again and again: draining it would take forever."""
+        return any(trigger.pattern.recurs for trigger in self.watching)
+
     def hits(self, event: Event) -> Hits | None:
         """The roles of a client event; None when it leaves every user's state as it is."""
         name = role_name(event)
         hits = NO_HITS if name is None else self.match(name, event)
+        if event.type == "signal":
+            # Not something the user did: neither activity nor a lesson.
+            return None if hits is NO_HITS else hits
         if ANY in self.by_event:
             hits = _together(hits, self.match(ANY, event))
+        if IDENTIFY in self.by_event and name != IDENTIFY and _tells_traits(event):
+            hits = _together(hits, self.match(IDENTIFY, event))
         if hits is NO_HITS and not self.granule_ms and not self._teaches(event):
             return NO_HITS if is_merging(event) else None
         return hits
@@ -199,6 +209,10 @@ class Program:
         if len(starts) > 1:
             starts.sort(key=lambda role: role.trigger.order)
         return Hits(tuple(cancels), tuple(starts), tuple(errors))
+
+
+def _tells_traits(event: Event) -> bool:
+    return event.context is not None and "traits" in event.context
 
 
 def _together(one: Hits, other: Hits) -> Hits:

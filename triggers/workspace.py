@@ -13,7 +13,11 @@ from pydantic import ValidationError
 from triggers.definition import DEFAULT_POLICY, Policy, TriggerDefinition
 from triggers.fields import check_id
 from triggers.model import problems_of
+from triggers.patterns.outcome import OutcomeWhen
+from triggers.patterns.place import PlaceWhen
+from triggers.places import unknown_places
 from triggers.problems import Problem, suggestion
+from triggers.shared import FILES, Shared, parse_shared
 from triggers.source import Source
 
 TRIGGERS_MAX = 10_000
@@ -29,7 +33,8 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Definitions that fit each other: triggers by id, policies by name, `default` among them.
+    """Definitions that fit each other: triggers by id, policies by name, `default` among them, and
+    what triggers share, by kind and name.
 
     `hints`: what looks like a slip though it may be right (`catalog_checks`). `places` of the
     triggers, where they come from files.
@@ -39,6 +44,7 @@ class Workspace:
     policies: dict[str, Policy]
     hints: "tuple[DefinitionError, ...]" = field(default=(), compare=False)
     places: Mapping[str, Place] = field(default_factory=dict, compare=False)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,8 +77,10 @@ def load_documents(
     policies: Mapping[str, Any] | None = None,
     *,
     zones: Collection[str] | None = None,
+    shared: Mapping[str, Any] | None = None,
 ) -> Workspace:
-    """A workspace from trigger documents and policy documents by name.
+    """A workspace from trigger documents, policy documents by name, and the documents of its other
+    files by file name without its ending (`places`).
 
     `zones`: the known time zones; without them only the shape of a name is checked. Raises
     DefinitionErrors that name the trigger and the path in it.
@@ -80,6 +88,9 @@ def load_documents(
     errors: list[DefinitionError] = []
     loaded_policies, problems = parse_policies(policies or {}, zones)
     errors += [_without_place("policies", problem) for problem in problems]
+    documents, problems_by_file = parse_documents(shared or {})
+    for stem, problems in problems_by_file.items():
+        errors += [_without_place(stem, problem) for problem in problems]
     loaded: dict[str, TriggerDefinition] = {}
     for number, document in enumerate(triggers, start=1):
         name = _name_of(document, number)
@@ -90,11 +101,15 @@ def load_documents(
             problems += policy_problems(trigger, loaded_policies)
             loaded[trigger.id] = trigger
         errors += [_without_place(name, problem) for problem in problems]
+    made = parse_shared(documents)
+    for trigger in loaded.values():
+        problems = mention_problems(trigger, loaded, made)
+        errors += [_without_place(_named(trigger.id), problem) for problem in problems]
     if len(loaded) > TRIGGERS_MAX:
         errors.append(DefinitionError("triggers", 0, 0, too_many(len(loaded))))
     if errors:
         raise DefinitionErrors(errors)
-    return Workspace(loaded, loaded_policies)
+    return Workspace(loaded, loaded_policies, documents=documents)
 
 
 def parse_trigger(
@@ -135,6 +150,37 @@ def parse_policies(
     return policies, problems
 
 
+def parse_documents(
+    files: Mapping[str, Any],
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[Problem]]]:
+    """The shared documents of the workspace's other files, by kind and name, and what is wrong with
+    each file; `files` are their contents by name without ending."""
+    documents: dict[str, dict[str, Any]] = {}
+    problems: dict[str, list[Problem]] = {}
+    for file in FILES:
+        if file.stem in files:
+            found, problems[file.stem] = file.parse(files[file.stem])
+            documents.update(found)
+    return documents, problems
+
+
+def mention_problems(
+    trigger: TriggerDefinition, triggers: Collection[str], shared: Shared
+) -> list[Problem]:
+    """What the trigger names must be there: places, and the trigger whose message it reacts to."""
+    when = trigger.when
+    if isinstance(when, PlaceWhen) and when.place not in shared.places:
+        return [Problem(("when", "place"), unknown_places(when.place, shared.places))]
+    if isinstance(when, OutcomeWhen):
+        if when.trigger == trigger.id:
+            message = "a trigger that reacts to itself would never come to an end"
+            return [Problem(("when", "trigger"), message)]
+        if when.trigger not in triggers:
+            hint = suggestion(when.trigger, triggers)
+            return [Problem(("when", "trigger"), f"unknown trigger '{when.trigger}'{hint}")]
+    return []
+
+
 def policy_problems(trigger: TriggerDefinition, policies: Mapping[str, Policy]) -> list[Problem]:
     """A trigger may only name a policy that exists."""
     if trigger.policy in policies:
@@ -150,7 +196,11 @@ def too_many(count: int) -> str:
 
 def _name_of(document: Any, number: int) -> str:
     name = document.get("id") if isinstance(document, Mapping) else None
-    return f"trigger '{name[:64]}'" if isinstance(name, str) else f"trigger {number}"
+    return _named(name) if isinstance(name, str) else f"trigger {number}"
+
+
+def _named(name: str) -> str:
+    return f"trigger '{name[:64]}'"
 
 
 def _without_place(name: str, problem: Problem) -> DefinitionError:

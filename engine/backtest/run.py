@@ -7,16 +7,19 @@ from heapq import heappop, heappush
 
 from schemas.decisions import Decision
 from schemas.events import Event
-from schemas.reasons import Outcome, Unevaluated
-from triggers.decide import apply_event, fire_before
-from triggers.effects import Effects
+from schemas.reasons import Outcome, Reason, Unevaluated
+from schemas.records import OutcomeRecord
+from triggers.decide import apply_event, apply_outcome, fire_before
+from triggers.effects import Admitted, Effects
+from triggers.names import outcome_name
 from triggers.program import Hits, Program
-from triggers.state import Device, UserState, is_blank
+from triggers.state import DAY_MS, Device, UserState, is_blank
 
 #: Timers of users without events are polled once per so many events, as the live shard polls after
 #: each batch. The verdict does not depend on it.
 POLL_EVERY = 500
 FOREVER_MS = 1 << 62
+DRAIN_MS = 366 * DAY_MS
 
 
 @dataclass(slots=True)
@@ -102,9 +105,11 @@ class Backtest:
         self.tally.events += count
 
     def finish(self, drain: bool) -> None:
-        """Pending timers at the end of input stay pending; `drain` fires them in order."""
+        """Pending timers at the end of input stay pending; `drain` fires them in order, those of a
+        year where something comes again and again."""
         if drain:
-            self._poll(FOREVER_MS)
+            recurs = self.program.recurs
+            self._poll(self._watermark_ms + DRAIN_MS if recurs else FOREVER_MS)
 
     @property
     def pending(self) -> int:
@@ -130,12 +135,25 @@ class Backtest:
                 fire_before(self.program, user, state, limit_ms, self._effects)
                 self._settle(user, state, due)
 
+    def _accept(self, user: str, state: UserState, admitted: list[Admitted]) -> None:
+        """Tell the patterns that wait for it that a message was accepted."""
+        for delivery in admitted:
+            name = outcome_name(delivery.trigger.id, Reason.ACCEPTED.lower())
+            if name in self.program.by_event:
+                a = max(self._watermark_ms, delivery.decided_at_ms)
+                record = OutcomeRecord(
+                    delivery.delivery_id, user, delivery.trigger.id, Reason.ACCEPTED, a
+                )
+                apply_outcome(self.program, user, state, record, a, self._effects)
+
     def _settle(self, user: str, state: UserState, due_before: int) -> None:
         effects = self._effects
-        if effects.deliveries:
+        while effects.deliveries:
             # Every send is accepted at once: nothing stays pending that could be called back.
-            state.pending.clear()
+            admitted = list(effects.deliveries)
             effects.deliveries.clear()
+            self._accept(user, state, admitted)
+            state.pending.clear()
         if state.due and state.due != due_before:
             heappush(self._timers, (state.due, user))
         elif is_blank(state):

@@ -67,7 +67,14 @@ def apply(
     async def preview() -> None:
         async with open_to_read(settings, timeout) as reader:
             history = reader.history
-            plan = plan_apply(history, wanted.triggers, wanted.policies, prune=prune, now_ms=0)
+            plan = plan_apply(
+                history,
+                wanted.triggers,
+                wanted.policies,
+                wanted.documents,
+                prune=prune,
+                now_ms=0,
+            )
             waiting = await pending_of(settings, plan, history)
         show_plan(plan, output, waiting, registry=plan.base, dry_run=True, partitions=0)
         talk("dry run: nothing was written")
@@ -75,7 +82,11 @@ def apply(
     async def write() -> None:
         async with open_to_write(settings, timeout) as registry:
             plan = registry.plan(
-                wanted.triggers, wanted.policies, prune=prune, cancel_pending=cancel
+                wanted.triggers,
+                wanted.policies,
+                wanted.documents,
+                prune=prune,
+                cancel_pending=cancel,
             )
             waiting = await pending_of(settings, plan, registry.reader.history)
             applied = await registry.put_in_force(plan, signature(by, message))

@@ -86,14 +86,14 @@ def _program(folder: Path, changes: list[str], grace: str | None) -> "Program":
     from triggers.workspace import DefinitionErrors
 
     try:
-        triggers, policies = load_folder(folder)
+        triggers, policies, documents = load_folder(folder)
         policies = override_policies(policies, changes, grace)
     except DefinitionErrors as error:
         raise CliError(ExitCode.INVALID, map(str, error.errors)) from None
     except (NotAWorkspaceError, OverrideError, OSError) as error:
         raise CliError(ExitCode.INVALID, str(error)) from None
     registered = [RegisteredTrigger(found, 1, found.state, 0) for found in triggers.values()]
-    return compile_program(1, registered, policies)
+    return compile_program(1, registered, policies, documents)
 
 
 def _run(

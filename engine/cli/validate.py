@@ -25,7 +25,7 @@ def validate(folder: FolderArgument = Path(), output: OutputOption = Output.TABL
     """
     hints: list[DefinitionError] = []
     try:
-        triggers, policies = load_folder(folder, hints)
+        triggers, policies, _ = load_folder(folder, hints)
     except DefinitionErrors as error:
         _report([], [], error.errors, [], output)
         fail(CliError(ExitCode.INVALID, map(str, error.errors)))

@@ -145,7 +145,8 @@ def _compare(options: DemoOptions, watcher: Watcher) -> tuple[int, int]:
     made: list[Decision] = []
     folder = options.workspace
     registered = [RegisteredTrigger(t, 1, t.state, 0) for t in folder.triggers.values()]
-    program = compile_program(1, registered, override_policies(folder.policies, []))
+    policies = override_policies(folder.policies, [])
+    program = compile_program(1, registered, policies, folder.documents)
     run = Backtest(program, made.append)
     source = read_events(options.events, options.mapping, problems=Problems(), sort=options.sort)
     run.feed((found.a_ms, found.event) for found in source)

@@ -71,7 +71,7 @@ class Ensemble:
     async def apply(self, folder: Folder) -> int:
         """Register and activate a workspace; its version."""
         async with open_to_write(self.settings, START_WITHIN_S) as registry:
-            plan = registry.plan(folder.triggers, folder.policies)
+            plan = registry.plan(folder.triggers, folder.policies, folder.documents)
             applied = await registry.put_in_force(plan, Signature("tripline up"))
         return applied.number
 

@@ -3,21 +3,24 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from engine.registry.entries import (
     POLICY,
     TRIGGER,
+    Body,
     BodyKey,
+    DocumentBody,
     PolicyBody,
     State,
     TriggerBody,
     TriggerRef,
 )
-from engine.registry.history import Contents, History
+from engine.registry.history import Contents, DocumentName, History
 from engine.registry.versions import UnreadableDefinitionError, Versions
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
+from triggers.shared import NO_DOCUMENTS, Documents
 
 
 class Change(StrEnum):
@@ -50,7 +53,7 @@ class Plan:
     base: int
     contents: Contents
     rows: list[Row] = field(default_factory=list)
-    bodies: list[tuple[BodyKey, TriggerBody | PolicyBody]] = field(default_factory=list)
+    bodies: list[tuple[BodyKey, Body]] = field(default_factory=list)
 
     @property
     def changes(self) -> bool:
@@ -76,6 +79,7 @@ def plan_apply(
     history: History,
     triggers: Mapping[str, TriggerDefinition],
     policies: Mapping[str, Policy],
+    documents: Documents = NO_DOCUMENTS,
     *,
     prune: bool,
     now_ms: int,
@@ -90,16 +94,19 @@ def plan_apply(
     UnreadableDefinitionError when a trigger that stays was registered by a newer release.
     """
     before = history.contents(history.latest)
-    plan = Plan(history.latest, Contents({}, {}, dict(before.cancelled_to)))
+    plan = Plan(history.latest, Contents({}, {}, dict(before.cancelled_to), {}))
     versions = Versions(history)
     for name in sorted(triggers):
         _plan_trigger(plan, history, versions, before, triggers[name], now_ms)
     for name in sorted(policies):
         _plan_policy(plan, history, versions, before, name, policies[name])
+    for kind in sorted(documents):
+        for name in sorted(documents[kind]):
+            _plan_document(plan, history, versions, before, (kind, name), documents[kind][name])
     _plan_rest(plan, before, prune)
     if cancel_pending:
         plan.contents.cancelled_to.update({row.name: row.before for row in plan.edited})
-    _prove(plan, versions, triggers, policies)
+    _prove(plan, versions, triggers, policies, documents)
     return plan
 
 
@@ -185,6 +192,26 @@ def _plan_policy(
     plan.rows.append(Row(POLICY, name, change, revision, previous))
 
 
+def _plan_document(
+    plan: Plan,
+    history: History,
+    versions: Versions,
+    before: Contents,
+    which: DocumentName,
+    wanted: Any,
+) -> None:
+    kind, name = which
+    previous = before.documents.get(which, 0)
+    if previous and versions.document(kind, name, previous) == wanted:
+        revision, change = previous, Change.UNCHANGED
+    else:
+        revision = history.next_revision(kind, name)
+        change = Change.CHANGED if previous else Change.CREATED
+        plan.bodies.append((BodyKey(kind, name, revision), DocumentBody(wanted)))
+    plan.contents.documents[which] = revision
+    plan.rows.append(Row(kind, name, change, revision, previous))
+
+
 def _plan_rest(plan: Plan, before: Contents, prune: bool) -> None:
     change = Change.REMOVED if prune else Change.KEPT
     for name in _missing(before.triggers, plan.contents.triggers):
@@ -197,6 +224,11 @@ def _plan_rest(plan: Plan, before: Contents, prune: bool) -> None:
         if not prune:
             plan.contents.policies[name] = revision
         plan.rows.append(Row(POLICY, name, change, revision, revision))
+    for which in sorted(before.documents.keys() - plan.contents.documents.keys()):
+        revision = before.documents[which]
+        if not prune:
+            plan.contents.documents[which] = revision
+        plan.rows.append(Row(*which, change, revision, revision))
 
 
 def _prove(
@@ -204,6 +236,7 @@ def _prove(
     versions: Versions,
     triggers: Mapping[str, TriggerDefinition],
     policies: Mapping[str, Policy],
+    documents: Documents,
 ) -> None:
     definitions = dict(triggers)
     for name, ref in plan.contents.triggers.items():
@@ -217,7 +250,11 @@ def _prove(
     }
     # Drafts are compiled too: the day they go live is no time to find out.
     registered = (RegisteredTrigger(made, 1, "live", 0) for made in definitions.values())
-    compile_program(plan.base, registered, {**kept_policies, **policies})
+    shared = {kind: dict(named) for kind, named in documents.items()}
+    for (kind, name), revision in plan.contents.documents.items():
+        if name not in shared.setdefault(kind, {}):
+            shared[kind][name] = versions.document(kind, name, revision)
+    compile_program(plan.base, registered, {**kept_policies, **policies}, shared)
 
 
 def _missing(before: Iterable[str], after: Mapping[str, object]) -> list[str]:

@@ -5,6 +5,7 @@ revision number to different documents; under one key compaction would keep the 
 may be the loser's. With unique keys compaction removes nothing, so every revision is kept.
 """
 
+import re
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -27,6 +28,13 @@ class PolicyBody(msgspec.Struct, frozen=True):
     version: int = 1
 
 
+class DocumentBody(msgspec.Struct, frozen=True):
+    """One revision of what triggers share: a list of places, say, in its complete form."""
+
+    document: Any
+    version: int = 1
+
+
 class TriggerRef(msgspec.Struct, frozen=True):
     """A trigger as a version holds it; `state` overrides the document's own."""
 
@@ -38,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """A whole version. `base`: the number of the version it was made from, 0 for none.
 
     `cancelled_to`: trigger -> the last revision whose pending instances an apply has cancelled; a
-    removed trigger stays in it.
+    removed trigger stays in it. `documents`: revisions of what triggers share, by kind and name.
     """
 
     base: int
@@ -48,11 +56,13 @@ class Manifest(msgspec.Struct, frozen=True):
     triggers: dict[str, TriggerRef]
     policies: dict[str, int]
     cancelled_to: dict[str, int] = {}
+    documents: dict[str, dict[str, int]] = {}
     version: int = 1
 
 
 class BodyKey(NamedTuple):
-    """`kind` is `trigger` or `policy`, `name` the trigger's id or the policy's name."""
+    """`kind` is `trigger`, `policy` or a kind of shared document, `name` the trigger's id or the
+    other's name."""
 
     kind: str
     name: str
@@ -77,10 +87,13 @@ class ManifestEntry(NamedTuple):
 Entry: TypeAlias = BodyEntry | ManifestEntry
 
 TRIGGER, POLICY, MANIFEST = "trigger", "policy", "manifest"
-_BODIES: dict[str, msgspec.json.Decoder[TriggerBody] | msgspec.json.Decoder[PolicyBody]] = {
+Body: TypeAlias = TriggerBody | PolicyBody | DocumentBody
+_BODIES: dict[str, msgspec.json.Decoder[Any]] = {
     TRIGGER: msgspec.json.Decoder(TriggerBody),
     POLICY: msgspec.json.Decoder(PolicyBody),
 }
+_DOCUMENT = msgspec.json.Decoder(DocumentBody)
+_KIND = re.compile("[a-z]{1,32}")
 _MANIFEST = msgspec.json.Decoder(Manifest)
 
 
@@ -89,7 +102,7 @@ class BadEntryError(Exception):
 
 
 def body_key(key: BodyKey, apply_id: str) -> bytes:
-    """`trigger/<id>/<revision>/<apply>` or `policy/<name>/<revision>/<apply>`."""
+    """`<kind>/<name>/<revision>/<apply>`."""
     return f"{key.kind}/{key.name}/{key.revision}/{apply_id}".encode()
 
 
@@ -98,7 +111,7 @@ def manifest_key(apply_id: str) -> bytes:
     return f"{MANIFEST}/{apply_id}".encode()
 
 
-def encode(entry: TriggerBody | PolicyBody | Manifest) -> bytes:
+def encode(entry: Body | Manifest) -> bytes:
     """Compact JSON."""
     return msgspec.json.encode(entry)
 
@@ -113,6 +126,11 @@ def decode_policy(value: bytes) -> PolicyBody:
     return msgspec.json.decode(value, type=PolicyBody)
 
 
+def decode_document(value: bytes) -> DocumentBody:
+    """A shared document's body, of an entry that `decode_entry` has let through."""
+    return _DOCUMENT.decode(value)
+
+
 def decode_entry(key: bytes | None, value: bytes | None) -> Entry:
     """Decode strictly; raises `BadEntryError` saying what is wrong."""
     if key is None or value is None:
@@ -121,8 +139,10 @@ def decode_entry(key: bytes | None, value: bytes | None) -> Entry:
         match key.decode().split("/"):
             case ["manifest", apply_id]:
                 return ManifestEntry(apply_id, _MANIFEST.decode(value))
-            case ["trigger" | "policy" as kind, name, revision, apply_id]:
-                _BODIES[kind].decode(value)
+            case [kind, name, revision, apply_id] if _KIND.fullmatch(kind):
+                # A kind that this release does not know is a document all the same: whether a
+                # manifest that names it counts must not depend on who reads it.
+                _BODIES.get(kind, _DOCUMENT).decode(value)
                 return BodyEntry(apply_id, BodyKey(kind, name, int(revision)), value)
             case parts:
                 raise BadEntryError(f"the key has {len(parts)} parts and starts with none known")

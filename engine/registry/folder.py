@@ -1,7 +1,7 @@
 """A workspace folder on disk: which of its files are definitions, and their texts."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import available_timezones
 
 from triggers.definition import Policy, TriggerDefinition
@@ -25,6 +25,7 @@ class Folder(NamedTuple):
 
     triggers: dict[str, TriggerDefinition]
     policies: dict[str, Policy]
+    documents: dict[str, dict[str, Any]]
 
 
 def load_folder(folder: Path, hints: list[DefinitionError] | None = None) -> Folder:
@@ -40,7 +41,7 @@ def load_folder(folder: Path, hints: list[DefinitionError] | None = None) -> Fol
         hints.extend(workspace.hints)
     written = {name for file in POLICY_FILES if file in files for name in _names(file, files[file])}
     policies = {name: made for name, made in workspace.policies.items() if name in written}
-    return Folder(workspace.triggers, policies)
+    return Folder(workspace.triggers, policies, workspace.documents)
 
 
 def read_folder(folder: Path) -> dict[str, str]:

@@ -20,7 +20,11 @@ from engine.registry.entries import (
     decode_entry,
 )
 
+K = TypeVar("K")
 T = TypeVar("T")
+
+#: Kind and name of what triggers share.
+DocumentName = tuple[str, str]
 
 #: Applies whose bodies were read and whose manifest was not, the oldest forgotten first.
 UNFINISHED_MAX = 64
@@ -45,11 +49,31 @@ class Read(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a version holds; `cancelled_to` as in `Manifest`."""
+    """What a version holds, and which revision of it; `cancelled_to` as in `Manifest`."""
 
     triggers: dict[str, TriggerRef]
     policies: dict[str, int]
     cancelled_to: dict[str, int]
+    documents: dict[DocumentName, int]
+
+    @staticmethod
+    def empty() -> "Contents":
+        """No version."""
+        return Contents({}, {}, {}, {})
+
+    @property
+    def documents_by_kind(self) -> dict[str, dict[str, int]]:
+        """`documents` as a manifest has them."""
+        found: dict[str, dict[str, int]] = {}
+        for (kind, name), revision in self.documents.items():
+            found.setdefault(kind, {})[name] = revision
+        return found
+
+    def copy(self) -> "Contents":
+        """Dictionaries of its own."""
+        return Contents(
+            dict(self.triggers), dict(self.policies), dict(self.cancelled_to), dict(self.documents)
+        )
 
 
 class About(NamedTuple):
@@ -73,6 +97,7 @@ class _Step:
     triggers: dict[str, TriggerRef | None]
     policies: dict[str, int | None]
     cancelled_to: dict[str, int | None]
+    documents: dict[DocumentName, int | None]
 
 
 @dataclass(slots=True)
@@ -83,7 +108,7 @@ class History:
     malformed: int = 0
     void: int = 0
     _steps: dict[int, _Step] = field(default_factory=dict)
-    _latest: Contents = field(default_factory=lambda: Contents({}, {}, {}))
+    _latest: Contents = field(default_factory=Contents.empty)
     _bodies: dict[BodyKey, bytes] = field(default_factory=dict)
     _revisions: dict[tuple[str, str], int] = field(default_factory=dict)
     _unfinished: dict[str, dict[BodyKey, bytes]] = field(default_factory=dict)
@@ -103,17 +128,17 @@ class History:
     def contents(self, number: int) -> Contents:
         """What a version holds; raises KeyError for a number that is no version."""
         if number == self.latest:
-            triggers, policies, cancelled_to = self._latest
-            return Contents(dict(triggers), dict(policies), dict(cancelled_to))
+            return self._latest.copy()
         if number not in self:
             raise KeyError(number)
-        contents = Contents({}, {}, {})
+        contents = Contents.empty()
         for step in self._steps.values():
             if step.about.number > number:
                 break
             _put(contents.triggers, step.triggers)
             _put(contents.policies, step.policies)
             _put(contents.cancelled_to, step.cancelled_to)
+            _put(contents.documents, step.documents)
         return contents
 
     def body(self, key: BodyKey) -> bytes | None:
@@ -156,16 +181,16 @@ class History:
             if key not in self._bodies:
                 self._bodies[key] = bodies[key]
                 self._revisions[key.kind, key.name] = key.revision
+        named = contents_of(manifest)
         about = About(number, manifest.base, manifest.by, manifest.at_ms, manifest.message)
         self._steps[number] = _Step(
             about,
             _difference(self._latest.triggers, manifest.triggers),
             _difference(self._latest.policies, manifest.policies),
             _difference(self._latest.cancelled_to, manifest.cancelled_to),
+            _difference(self._latest.documents, named.documents),
         )
-        self._latest = Contents(
-            dict(manifest.triggers), dict(manifest.policies), dict(manifest.cancelled_to)
-        )
+        self._latest = named
         return Read(Fate.ACCEPTED, number=number, apply_id=apply_id)
 
     def _objection(self, manifest: Manifest, bodies: dict[BodyKey, bytes]) -> str:
@@ -183,16 +208,29 @@ class History:
 
 def _named(manifest: Manifest) -> list[BodyKey]:
     keys = [BodyKey(TRIGGER, name, ref.revision) for name, ref in manifest.triggers.items()]
-    return keys + [BodyKey(POLICY, name, rev) for name, rev in manifest.policies.items()]
+    keys += [BodyKey(POLICY, name, rev) for name, rev in manifest.policies.items()]
+    shared = contents_of(manifest).documents
+    return keys + [BodyKey(kind, name, rev) for (kind, name), rev in shared.items()]
 
 
-def _difference(before: dict[str, T], after: dict[str, T]) -> dict[str, T | None]:
-    changes: dict[str, T | None] = {name: None for name in before if name not in after}
+def contents_of(manifest: Manifest) -> Contents:
+    """What a manifest names."""
+    documents = {
+        (kind, name): revision
+        for kind, names in manifest.documents.items()
+        for name, revision in names.items()
+    }
+    cancelled_to = dict(manifest.cancelled_to)
+    return Contents(dict(manifest.triggers), dict(manifest.policies), cancelled_to, documents)
+
+
+def _difference(before: dict[K, T], after: dict[K, T]) -> dict[K, T | None]:
+    changes: dict[K, T | None] = {name: None for name in before if name not in after}
     changes.update({name: item for name, item in after.items() if before.get(name) != item})
     return changes
 
 
-def _put(into: dict[str, T], changes: dict[str, T | None]) -> None:
+def _put(into: dict[K, T], changes: dict[K, T | None]) -> None:
     for name, item in changes.items():
         if item is None:
             into.pop(name, None)

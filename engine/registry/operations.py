@@ -19,6 +19,7 @@ from engine.registry.writer import activate, append_apply
 from engine.settings import Settings
 from schemas.topics import Topics
 from triggers.definition import Policy, TriggerDefinition
+from triggers.shared import NO_DOCUMENTS, Documents
 
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 
@@ -77,6 +78,7 @@ class WritableRegistry:
         self,
         triggers: Mapping[str, TriggerDefinition],
         policies: Mapping[str, Policy],
+        documents: Documents = NO_DOCUMENTS,
         *,
         prune: bool = False,
         cancel_pending: bool = False,
@@ -88,6 +90,7 @@ class WritableRegistry:
             history,
             triggers,
             policies,
+            documents,
             prune=prune,
             now_ms=registered_ms,
             cancel_pending=cancel_pending,
@@ -120,6 +123,7 @@ class WritableRegistry:
             triggers=plan.contents.triggers,
             policies=plan.contents.policies,
             cancelled_to=plan.contents.cancelled_to,
+            documents=plan.contents.documents_by_kind,
         )
         async with asyncio.timeout(self._timeout_s):
             number = await append_apply(

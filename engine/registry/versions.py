@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -11,6 +11,7 @@ from engine.registry.entries import (
     POLICY,
     TRIGGER,
     BodyKey,
+    decode_document,
     decode_policy,
     decode_trigger,
 )
@@ -18,6 +19,7 @@ from engine.registry.history import History
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
 from triggers.program import Program
+from triggers.shared import Documents
 
 #: One in use, the next while shards switch to it; shards that catch up are a few versions behind.
 VERSIONS_KEPT_MAX = 4
@@ -44,6 +46,7 @@ class RegistryVersion:
     triggers: Mapping[str, RegisteredTrigger]
     policies: Mapping[str, Policy]
     cancelled_to: Mapping[str, int]
+    documents: Documents = field(default_factory=dict)
 
 
 EMPTY = RegistryVersion(0, {}, {}, {})
@@ -58,6 +61,7 @@ class Versions:
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._triggers: OrderedDict[BodyKey, tuple[TriggerDefinition, int]] = OrderedDict()
         self._policies: OrderedDict[BodyKey, Policy] = OrderedDict()
+        self._documents: OrderedDict[BodyKey, Any] = OrderedDict()
 
     def version(self, number: int) -> RegistryVersion:
         """Raises UnknownVersionError, UnreadableDefinitionError."""
@@ -81,6 +85,11 @@ class Versions:
         key = BodyKey(POLICY, name, revision)
         return _cached(self._policies, key, DEFINITIONS_KEPT_MAX, self._read_policy)
 
+    def document(self, kind: str, name: str, revision: int) -> Any:
+        """A registered revision of what triggers share. Raises UnknownVersionError."""
+        key = BodyKey(kind, name, revision)
+        return _cached(self._documents, key, DEFINITIONS_KEPT_MAX, self._read_document)
+
     def _build(self, number: int) -> RegistryVersion:
         if number not in self._history:
             raise UnknownVersionError(f"version {number} is not in the registry")
@@ -97,11 +106,16 @@ class Versions:
         policies = {
             name: self.policy(name, revision) for name, revision in contents.policies.items()
         }
-        return RegistryVersion(number, triggers, policies, contents.cancelled_to)
+        documents: dict[str, dict[str, Any]] = {}
+        for (kind, name), revision in contents.documents.items():
+            documents.setdefault(kind, {})[name] = self.document(kind, name, revision)
+        return RegistryVersion(number, triggers, policies, contents.cancelled_to, documents)
 
     def _compile(self, number: int) -> Program:
         version = self.version(number)
-        program = compile_program(number, version.triggers.values(), version.policies)
+        program = compile_program(
+            number, version.triggers.values(), version.policies, version.documents
+        )
         program.cancelled_to = version.cancelled_to
         return program
 
@@ -120,6 +134,9 @@ class Versions:
             return Policy.model_validate(decode_policy(self._stored(key)).document)
         except ValidationError as error:
             raise _unreadable(key, error) from error
+
+    def _read_document(self, key: BodyKey) -> Any:
+        return decode_document(self._stored(key)).document
 
     def _stored(self, key: BodyKey) -> bytes:
         body = self._history.body(key)

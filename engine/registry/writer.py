@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 
 from engine.registry.entries import (
+    Body,
     BodyKey,
     Manifest,
-    PolicyBody,
-    TriggerBody,
     body_key,
     encode,
     manifest_key,
@@ -23,7 +22,7 @@ async def append_apply(
     producer: AIOKafkaProducer,
     topic: str,
     apply_id: str,
-    bodies: Sequence[tuple[BodyKey, TriggerBody | PolicyBody]],
+    bodies: Sequence[tuple[BodyKey, Body]],
     manifest: Manifest,
 ) -> int:
     """Write the bodies, then the manifest; the number its version has if it is accepted.

@@ -7,6 +7,7 @@ from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
 from triggers.overrides import override_policies
 from triggers.program import Program
+from triggers.shared import Documents
 from triggers.testcases import TriggerTest
 from triggers.workspace import Workspace
 
@@ -45,16 +46,18 @@ def cases_of(workspace: Workspace) -> Iterator[Case]:
             taking_part = tuple(dict.fromkeys((trigger.id, *test.with_)))
             definitions = {name: workspace.triggers[name] for name in taking_part}
             if taking_part not in programs:
-                programs[taking_part] = _program(definitions, policies)
+                programs[taking_part] = _program(definitions, policies, workspace.documents)
             line, _ = place.source.position(("tests", number), at_key=False)
             yield Case(trigger, test, place.file, line, programs[taking_part], definitions)
 
 
 def _program(
-    definitions: Mapping[str, TriggerDefinition], policies: Mapping[str, Policy]
+    definitions: Mapping[str, TriggerDefinition],
+    policies: Mapping[str, Policy],
+    documents: Documents,
 ) -> Program:
     registered = [RegisteredTrigger(found, 1, "live", 0) for found in definitions.values()]
-    program = compile_program(1, registered, policies)
+    program = compile_program(1, registered, policies, documents)
     # Idle triggers may be late by their granule, as absences by their grace: here both are exact.
     program.granule_ms = min(program.granule_ms, 1)
     return program

@@ -195,7 +195,7 @@ async def test_a_reader_started_before_and_one_started_after_see_the_same_versio
 
 async def test_a_version_may_hold_as_many_triggers_as_a_workspace(world: World) -> None:
     names = [f"{number:064d}" for number in range(TRIGGERS_MAX)]
-    plan = Plan(0, Contents({name: TriggerRef(LATE, "paused") for name in names}, {}, {}))
+    plan = Plan(0, Contents({name: TriggerRef(LATE, "paused") for name in names}, {}, {}, {}))
     plan.rows = [Row(TRIGGER, name, Change.CREATED, LATE, 0) for name in names]
     plan.bodies = [(BodyKey(TRIGGER, name, LATE), TriggerBody({}, 1)) for name in names]
     async with open_to_write(world.settings, WITHIN_S) as registry:

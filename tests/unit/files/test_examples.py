@@ -24,7 +24,7 @@ _HEADER = (
 
 @pytest.mark.parametrize("name", ["demo", "ga360"])
 def test_every_example_workspace_is_valid_and_live(name: str) -> None:
-    triggers, policies = load_folder(EXAMPLES / name)
+    triggers, policies, _ = load_folder(EXAMPLES / name)
     assert len(triggers) >= 5
     assert {trigger.state for trigger in triggers.values()} == {"live"}
     assert policies.keys() == {"default"}

@@ -29,7 +29,16 @@ def policy(**fields: Any) -> Policy:
 def manifest_of(plan: Plan) -> Manifest:
     """The manifest that writes a plan down."""
     contents = plan.contents
-    return Manifest(plan.base, "ann", 1_000, "", *contents)
+    return Manifest(
+        plan.base,
+        "ann",
+        1_000,
+        "",
+        contents.triggers,
+        contents.policies,
+        contents.cancelled_to,
+        contents.documents_by_kind,
+    )
 
 
 class Topic:

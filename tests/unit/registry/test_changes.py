@@ -141,7 +141,7 @@ def test_a_changed_state_in_the_file_wins_over_a_pause_by_hand() -> None:
 
 
 def test_a_version_that_does_not_compile_is_never_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(number: int, registered: Any, policies: Any) -> None:
+    def refuse(number: int, registered: Any, *_: Any) -> None:
         assert [(item.definition.id, item.state) for item in registered] == [("a", "live")]
         raise ValueError("does not compile")
 

@@ -105,7 +105,7 @@ def test_a_manifest_that_names_a_revision_without_a_body_is_void() -> None:
 
 def test_a_manifest_with_an_unknown_state_is_malformed() -> None:
     topic = Topic()
-    value = encode(manifest_of(Plan(0, Contents({"a": TriggerRef(1, "live")}, {}, {}))))
+    value = encode(manifest_of(Plan(0, Contents({"a": TriggerRef(1, "live")}, {}, {}, {}))))
     read = topic.append(manifest_key("one"), value.replace(b'"live"', b'"sleepy"'))
     assert read.fate is Fate.MALFORMED
 
@@ -122,7 +122,7 @@ def test_every_version_can_be_read_back_long_after_it_was_replaced() -> None:
         expected[number] = plan.contents
     history = topic.reread()
     assert {number: history.contents(number) for number in expected} == expected
-    assert history.contents(0) == Contents({}, {}, {})
+    assert history.contents(0) == Contents.empty()
     with pytest.raises(KeyError):
         history.contents(max(expected) + 1)
 

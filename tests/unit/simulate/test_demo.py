@@ -16,7 +16,7 @@ DEMO = Path(__file__).parents[3] / "examples" / "demo"
 
 @pytest.fixture(scope="module")
 def decisions() -> list[Decision]:
-    triggers, policies = load_folder(DEMO)
+    triggers, policies, _ = load_folder(DEMO)
     registered = [RegisteredTrigger(found, 1, found.state, 0) for found in triggers.values()]
     made: list[Decision] = []
     run = Backtest(compile_program(1, registered, policies), made.append, assume_devices=False)
@@ -28,7 +28,7 @@ def decisions() -> list[Decision]:
 
 
 def test_every_demo_trigger_speaks(decisions: list[Decision]) -> None:
-    triggers, _ = load_folder(DEMO)
+    triggers, *_ = load_folder(DEMO)
     spoken = {found.trigger for found in decisions if found.outcome is Outcome.ADMITTED}
     assert spoken == triggers.keys()
 
