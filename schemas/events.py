@@ -15,7 +15,9 @@ from schemas.reasons import DeadLetterReason
 EVENT_BYTES_MAX = 65_536
 ID_CHARS_MAX = 256
 
-EventType = Literal["track", "identify", "page", "screen", "group", "alias"]
+#: What a client sends, and two that the engine makes of its own records: an emitter's message of
+#: such a type is refused.
+EventType = Literal["track", "identify", "page", "screen", "group", "alias", "signal", "outcome"]
 
 
 class BadRecord(Exception):
@@ -63,10 +65,12 @@ def to_ms(moment: datetime) -> int:
     return (moment - _EPOCH) // _MILLISECOND
 
 
-def decode_event(value: bytes | None, default_id: str = "") -> Event:
+def decode_event(value: bytes | None, default_id: str = "", *, signals: bool = False) -> Event:
     """Decode one message; raise `BadRecord` naming the reason and the field.
 
-    `default_id` stands in for a missing `messageId` (event files: the row number).
+    `default_id` stands in for a missing `messageId` (event files: the row number). `signals`: the
+    message may be a signal, `event` its name (event files only: in the log an emitter could forge
+    one).
     """
     if value is None:
         raise BadRecord(DeadLetterReason.MALFORMED_JSON, "empty value")
@@ -82,7 +86,7 @@ def decode_event(value: bytes | None, default_id: str = "") -> Event:
         raise BadRecord(DeadLetterReason.TOO_DEEP, "nested too deeply") from None
     if not event.message_id:
         event.message_id = default_id
-    _check_ids(event)
+    _check_ids(event, signals)
     return event
 
 
@@ -110,13 +114,19 @@ def _refusal(message: str) -> BadRecord:
     return BadRecord(DeadLetterReason.WRONG_TYPE, message)
 
 
-def _check_ids(event: Event) -> None:
+def _check_ids(event: Event, signals: bool) -> None:
     profile = event.user_id or event.anonymous_id
     if not profile or not event.message_id:
         raise BadRecord(DeadLetterReason.MISSING_ID, "userId or anonymousId, and messageId")
     if len(profile) > ID_CHARS_MAX or len(event.message_id) > ID_CHARS_MAX:
         raise BadRecord(DeadLetterReason.ID_TOO_LONG, f"an id is over {ID_CHARS_MAX} characters")
-    if event.type == "track" and not event.event:
-        raise BadRecord(DeadLetterReason.MISSING_EVENT, "a track message needs `event`")
+    if event.type == "track":
+        if not event.event:
+            raise BadRecord(DeadLetterReason.MISSING_EVENT, "a track message needs `event`")
+    elif event.type == "signal" or event.type == "outcome":
+        if not signals or event.type == "outcome":
+            raise BadRecord(DeadLetterReason.WRONG_TYPE, f"{event.type} is not sent by clients")
+        if not event.event:
+            raise BadRecord(DeadLetterReason.MISSING_EVENT, "a signal needs `event`, its name")
     if event.timestamp is not None and event.timestamp.year < 1970:
         raise BadRecord(DeadLetterReason.BAD_TIMESTAMP, "timestamp is before 1970")

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     FORWARD = "forward"
     MERGE = "merge"
     MERGED = "merged"
+    SIGNAL = "signal"
 
 
 def seal(secret: bytes, kind: str, partition: int, key: bytes | None, value: bytes | None) -> bytes:

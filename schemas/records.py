@@ -1,11 +1,16 @@
-"""Engine-made kinds of the log, as JSON values: outcome, activate, merge, merged. (A tick's value
-is empty, a forward's value is the original client event.)
+"""Engine-made kinds of the log, as JSON values: outcome, signal, activate, merge, merged. (A tick's
+value is empty, a forward's value is the original client event.)
+
+An outcome and a signal reach patterns as events of their own type (`outcome_event`,
+`signal_event`), which no client can send.
 """
 
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import msgspec
 
+from schemas.events import ID_CHARS_MAX, Event
 from schemas.reasons import Reason
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -41,6 +46,18 @@ class OutcomeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int = 1
 
 
+class SignalRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entry by API, campaign or score: `name` says which triggers it means, `id` makes it one
+    of its kind (a repetition has no effect), `properties` may be asked by conditions."""
+
+    user: str
+    name: str
+    id: str
+    at_ms: int
+    properties: dict[str, Any] = {}
+    version: int = 1
+
+
 class ActivateRecord(msgspec.Struct, frozen=True):
     """From here on the shard decides with version `registry` of the registry."""
 
@@ -60,6 +77,46 @@ class MergedRecord(msgspec.Struct, frozen=True):
     anonymous: str
     known: str
     state: bytes
+
+
+def signal_event(record: SignalRecord) -> Event:
+    """The signal as patterns see it; raises ValueError when an id or the time is unusable."""
+    for name, value in (("user", record.user), ("name", record.name), ("id", record.id)):
+        if not 0 < len(value) <= ID_CHARS_MAX:
+            raise ValueError(f"{name} has 1 to {ID_CHARS_MAX} characters")
+    return Event(
+        type="signal",
+        message_id=record.id,
+        event=record.name,
+        user_id=record.user,
+        timestamp=_moment(record.at_ms),
+        properties=record.properties,
+    )
+
+
+def outcome_event(record: OutcomeRecord, appended_at_ms: int) -> Event:
+    """The outcome as patterns see it: `properties` name the delivery and how it ended."""
+    return Event(
+        type="outcome",
+        message_id=f"{record.delivery_id}:{record.reason.lower()}",
+        user_id=record.user,
+        timestamp=_moment(min(max(record.at_ms, 0), appended_at_ms)),
+        properties={
+            "delivery_id": record.delivery_id,
+            "trigger": record.trigger,
+            "reason": record.reason.value,
+            "provider": record.provider,
+            "code": record.code,
+        },
+    )
+
+
+def _moment(at_ms: int) -> datetime:
+    """Raises ValueError for what no calendar has."""
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"at_ms {at_ms} is no time") from error
 
 
 def encode(record: msgspec.Struct) -> bytes:

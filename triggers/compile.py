@@ -60,7 +60,7 @@ def compile_program(
     return build_program(
         number,
         (
-            compile_trigger(trigger, compiled_policies, policies, memberships)
+            compile_trigger(trigger, compiled_policies, policies, memberships, shared)
             for trigger in triggers
             if trigger.state != "draft"
         ),
@@ -100,6 +100,7 @@ def compile_trigger(
     compiled_policies: Mapping[str, CompiledPolicy],
     policies: Mapping[str, Policy],
     memberships: Memberships,
+    shared: Shared,
 ) -> CompiledTrigger:
     """One trigger with its pattern, `unless` clauses, audience and policy."""
     definition = registered.definition
@@ -117,6 +118,7 @@ def compile_trigger(
         keep_start=compile_keeper(start_paths),
         keep_event=compile_keeper(event_paths),
         event_paths=event_paths,
+        places=shared.places,
     )
     pattern = kind.build(definition.when, context)
     marketing = definition.class_ == "marketing"

@@ -14,7 +14,7 @@ import msgspec
 from schemas.decisions import Decision
 from schemas.events import Event, occurred_at_ms
 from schemas.reasons import REFUNDED, Outcome, Reason, Unevaluated
-from schemas.records import OutcomeRecord
+from schemas.records import OutcomeRecord, outcome_event
 from triggers import absence, bundles, retention
 from triggers.admission import (
     Candidate,
@@ -29,7 +29,7 @@ from triggers.devices import register_device, remove_dead
 from triggers.effects import Admitted, Effects, FunnelKey, Journal, Merge, Reached, Recall
 from triggers.identity import delivery_id
 from triggers.merging import absorb, freeze, merge_of
-from triggers.names import is_merging
+from triggers.names import is_merging, outcome_name
 from triggers.notes import NoteRole, note_event
 from triggers.paths import key_of
 from triggers.patterns.base import Activation, Occasion
@@ -70,9 +70,8 @@ def apply_event(
 ) -> bool:
     """Apply one client event appended at `a`; `hits` is `program.hits` of it."""
     changed = fire_before(program, user, state, a, out)
-    if program.granule_ms:
-        changed |= _notice_activity(program, state, event, a)
-    if event.context:
+    of_user = event.type != "signal"
+    if of_user and event.context:
         changed |= register_device(state, event, a)
     if is_merging(event):
         pair = merge_of(event)
@@ -87,12 +86,11 @@ def apply_event(
     candidates: list[Candidate] = []
     for role in hits.starts:
         changed |= _start(user, state, role, event, e, a, candidates, out)
-    # After the patterns, which compare with what was known, and before admission, which asks.
-    if program.traits and learn_traits(program.traits, state, event):
-        changed = True
-        _recall_untrue(program, state, a, out)
-    if program.zoned:
-        changed |= learn_zone(state, event)
+    if of_user:
+        # After the patterns, which compare with what was known, and before admission, which asks.
+        if program.granule_ms:
+            changed |= _notice_activity(program, state, event, a)
+        changed |= _learn(program, state, event, a, out)
     if hits.notes:
         changed |= _note(state, hits.notes, event, e, a, out)
     if candidates:
@@ -156,8 +154,25 @@ def apply_outcome(
     trigger = program.triggers.get(record.trigger)
     revision = trigger.revision if trigger else 0
     out.funnel[FunnelKey(record.trigger, revision, "", a // DAY_MS, record.reason)] += 1
+    _react(program, user, state, record, a, out)
     _settle(program, user, state, out)
     return True
+
+
+def _react(
+    program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
+) -> None:
+    """Hand the outcome to the patterns that wait for it, as an event that only they see."""
+    name = outcome_name(record.trigger, record.reason.lower())
+    if name not in program.by_event:
+        return
+    event = outcome_event(record, a)
+    candidates: list[Candidate] = []
+    for role in program.match(name, event).starts:
+        _start(user, state, role, event, occurred_at_ms(event, a), a, candidates, out)
+    at = max(a, state.decided_at)
+    for candidate in candidates:
+        _propose(program, candidate, state, at, a, out)
 
 
 def fire_before(program: Program, user: str, state: UserState, limit_ms: int, out: Effects) -> bool:
@@ -300,6 +315,18 @@ def _propose(
         bundles.collect(state, candidate, at)
     else:
         _admit(program, candidate, state, at, caused_at, out)
+
+
+def _learn(program: Program, state: UserState, event: Event, a: int, out: Effects) -> bool:
+    learnt = bool(program.traits) and learn_traits(program.traits, state, event)
+    if learnt:
+        _recall_untrue(program, state, a, out)
+    if program.zoned:
+        learnt |= learn_zone(state, event)
+    if learnt:
+        for trigger in program.watching:
+            trigger.pattern.on_learnt(state, a)
+    return learnt
 
 
 def _note(

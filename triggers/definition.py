@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, StrictInt
 
 from triggers.audience import AudienceDocument, StillDocument
+from triggers.conditions import compile_filter
 from triggers.durations import format_duration
 from triggers.fields import (
     Category,
@@ -31,8 +32,9 @@ from triggers.fields import (
     WindowMs,
     Zone,
 )
-from triggers.model import UNAVAILABLE, Model, refusal
-from triggers.patterns import KINDS, IdleWhen, When
+from triggers.filters import BOTH
+from triggers.model import Model, refusal
+from triggers.patterns import KINDS, IdleWhen, When, kind_of
 from triggers.problems import Problem, quoted, suggestion
 from triggers.testcases import Tests, pairing_problems
 
@@ -65,12 +67,6 @@ def _select_pattern(value: Any) -> When:
     if found:
         names = quoted(kind.field for kind in found)
         raise refusal([Problem((), f"`when` holds exactly one pattern, but found {names}")])
-    later = [name for name in value if name in UNAVAILABLE["when"]]
-    if later:
-        raise refusal(
-            Problem((name,), f"`{name}` is not available in this version", at_key=True)
-            for name in later
-        )
     names = quoted(str(name)[:100] for name in value) or "nothing"
     hint = next(filter(None, (suggestion(str(name), fields) for name in value)), "")
     message = f"`when` holds exactly one pattern ({quoted(fields)}), but found {names}{hint}"
@@ -275,6 +271,7 @@ class TriggerDefinition(Model):
         return (() if self.message is None else (self.message,)) + tuple(self.messages.values())
 
     def cross_problems(self) -> Iterable[Problem]:
+        yield from self._pattern_problems()
         if isinstance(self.when, IdleWhen):
             yield from self._idle_problems()
         elif self.unless and not self.waits:
@@ -300,8 +297,20 @@ class TriggerDefinition(Model):
             yield _misplaced("wait", "`idle` is the wait itself: no `wait`")
         if self.series:
             yield _misplaced("series", "`idle` is the wait itself: no `series`")
-        if self.per != "user":
-            yield _misplaced("per", "`idle` is about the user: no `per`")
+
+    def _pattern_problems(self) -> Iterable[Problem]:
+        kind = kind_of(self.when)
+        if self.when.of_user and self.per != "user":
+            yield _misplaced("per", f"`{kind.field}` is about the user: no `per`")
+        if kind.later and self.state != "draft":
+            message = f"`{kind.field}` runs with {kind.later}: until then it stays `draft`"
+            yield Problem(("when", kind.field), message, at_key=True)
+        if not self.when.of_event:
+            for number, clause in enumerate(self.unless):
+                compiled = compile_filter(clause.where, references=BOTH)
+                if compiled.start_paths or compiled.completing_paths:
+                    message = f"`{kind.field}` has no event that `$start` could be"
+                    yield Problem(("unless", number, "where"), message)
 
     def _series_problems(self) -> Iterable[Problem]:
         if self.series and self.wait_ms is not None:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from triggers.durations import DURATION_PATTERN, format_duration, parse_duration
-from triggers.filters import BOTH, START, parse_where
+from triggers.filters import BOTH, START, TEXT_CHARS_MAX, parse_where
 from triggers.model import refusal, unknown
 from triggers.paths import check_path
 from triggers.problems import Location, Problem, suggestion
@@ -25,6 +25,9 @@ from triggers.texts import TextError, compile_text
 TEXT_BYTES_MAX = 4096
 LOCALES_MAX = 50
 EVENTS_MAX = 100
+#: No two points of the Earth are farther apart than about this.
+RADIUS_KM_MAX = 20_000
+_NUMBER_MAX = 1e300
 
 ID_PATTERN = "[a-z0-9][a-z0-9-]{0,63}"
 _ID = re.compile(ID_PATTERN)
@@ -32,6 +35,10 @@ _CATEGORY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 _SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?%")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+_SIGNAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:-]{0,127}")
+_PERCENT = re.compile(r"[0-9]{1,2}(\.[0-9]{1,4})?%")
+_RELEASE = re.compile(r"([1-9][0-9]{0,4}) per unit")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 
 
@@ -122,6 +129,26 @@ Day = Annotated[
 ]
 
 
+def _offset(value: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError("an offset is a duration before or after, such as -3d or 12h")
+    amount = parse_duration(value.removeprefix("-").removeprefix("+"))
+    return -amount if value.startswith("-") else amount
+
+
+def _format_offset(offset_ms: int) -> str:
+    return f"-{format_duration(-offset_ms)}" if offset_ms < 0 else format_duration(offset_ms)
+
+
+#: Milliseconds after, or before when negative; `-3d` in the document.
+OffsetMs = Annotated[
+    int,
+    BeforeValidator(_offset),
+    PlainSerializer(_format_offset),
+    WithJsonSchema({"type": "string", "examples": ["-3d", "12h"]}),
+]
+
+
 def check_id(value: str) -> str:
     if not _ID.fullmatch(value):
         raise ValueError(
@@ -152,7 +179,62 @@ def _check_path_to_one(value: str) -> str:
     return value
 
 
-def _check_zone(value: str, info: ValidationInfo) -> str:
+def _check_trait(value: str) -> str:
+    problem = check_path(f"traits.{value}", wild=False)
+    if problem is not None or value.startswith("traits."):
+        short = value.removeprefix("traits.")[:100] or "plan"
+        raise ValueError(f"`trait` is the path below traits, such as {short}")
+    return value
+
+
+def _check_date_path(value: str) -> str:
+    if not value.startswith("traits."):
+        raise ValueError("a date is a trait of the user, such as traits.birthday")
+    return _check_path_to_one(value)
+
+
+def _check_clock(value: str) -> str:
+    if not _CLOCK.fullmatch(value):
+        raise ValueError(f"'{value[:100]}' is not a time of the day, such as \"09:30\"")
+    return value
+
+
+def _check_signal(value: str) -> str:
+    if not _SIGNAL.fullmatch(value):
+        raise ValueError("a signal's name is 1 to 128 letters, digits, spaces and . _ : -")
+    return value
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, str):
+        if len(value) > TEXT_CHARS_MAX:
+            raise ValueError(f"a text has at most {TEXT_CHARS_MAX} characters here")
+    elif not isinstance(value, bool | int | float) or not -_NUMBER_MAX <= value <= _NUMBER_MAX:
+        raise ValueError("takes one text, number, true or false")
+    return value
+
+
+def _radius(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 < value <= RADIUS_KM_MAX:
+        raise ValueError(f"a radius is a number of kilometres above 0, at most {RADIUS_KM_MAX}")
+    return float(value)
+
+
+def _share_or_amount(value: Any) -> Any:
+    if isinstance(value, str) and _PERCENT.fullmatch(value) and float(value[:-1]) > 0:
+        return value
+    if type(value) in (int, float) and 0 < value <= _NUMBER_MAX:
+        return value
+    raise ValueError("takes a share such as 10%, or an amount above 0")
+
+
+def _check_release(value: str) -> str:
+    if not _RELEASE.fullmatch(value):
+        raise ValueError("is how many users a unit in stock is worth, such as `3 per unit`")
+    return value
+
+
+def check_zone(value: str, info: ValidationInfo) -> str:
     known = (info.context or {}).get("zones")
     if not _ZONE.fullmatch(value) or (known is not None and value not in known):
         near = suggestion(value, known or ())
@@ -204,9 +286,31 @@ PathToOne = Annotated[
     _text_schema(f"({_PATH})", "properties.revenue", message="a path, such as properties.revenue"),
 ]
 Zone = Annotated[
-    StrictStr, AfterValidator(_check_zone), _text_schema(_ZONE.pattern, "Asia/Almaty", "UTC")
+    StrictStr, AfterValidator(check_zone), _text_schema(_ZONE.pattern, "Asia/Almaty", "UTC")
 ]
 Channel = Annotated[StrictStr, AfterValidator(_check_channel), WithJsonSchema({"enum": ["push"]})]
+TraitPath = Annotated[StrictStr, AfterValidator(_check_trait), _text_schema("", "plan")]
+DatePath = Annotated[
+    StrictStr, AfterValidator(_check_date_path), _text_schema(r"traits\..+", "traits.birthday")
+]
+Clock = Annotated[StrictStr, AfterValidator(_check_clock), _text_schema(_CLOCK.pattern, "10:00")]
+SignalName = Annotated[
+    StrictStr, AfterValidator(_check_signal), _text_schema(_SIGNAL.pattern, "churn-risk")
+]
+#: One text, number or boolean.
+Scalar = Annotated[
+    Any, PlainValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})
+]
+RadiusKm = Annotated[float, BeforeValidator(_radius)]
+#: `10%` as text, or an amount.
+ShareOrAmount = Annotated[
+    Any,
+    PlainValidator(_share_or_amount),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["10%", 500]}),
+]
+Release = Annotated[
+    StrictStr, AfterValidator(_check_release), _text_schema(_RELEASE.pattern, "3 per unit")
+]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
 Url = Annotated[StrictStr, Field(min_length=1, max_length=2048)]
 

@@ -29,6 +29,7 @@ from triggers.workspace import (
     parse_documents,
     parse_policies,
     parse_trigger,
+    pattern_problems,
     policy_problems,
     too_many,
 )
@@ -170,6 +171,8 @@ def load_workspace(
         loader.refuse(placed.file, placed.source, problems)
     for placed in triggers.values():
         loader.refuse(placed.file, placed.source, partner_problems(placed.trigger.tests, triggers))
+        problems = [] if loader.errors else pattern_problems(placed.trigger, triggers, shared)
+        loader.refuse(placed.file, placed.source, problems)
     if len(triggers) > TRIGGERS_MAX:
         loader.errors.append(DefinitionError("triggers", 1, 1, too_many(len(triggers))))
     hints: list[DefinitionError] = []

@@ -82,6 +82,8 @@ def absorb(
     state.traits = {**moved.traits, **state.traits}
     state.zone = state.zone or moved.zone
     state.patterns = {**moved.patterns, **state.patterns}
+    for watching in program.watching:
+        watching.pattern.on_learnt(state, a)
     notes = (*program.features.values(), *program.relations.values())
     absorb_notes(notes, state, moved, a, out.evicted)
     out.journal.append(Journal(user, a, "", "MERGED", ""))

@@ -33,18 +33,6 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
             "utm",
         }
     ),
-    "when": frozenset(
-        {
-            "date",
-            "item",
-            "outcome",
-            "place",
-            "schedule",
-            "session",
-            "signal",
-            "trait",
-        }
-    ),
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
     "policy": frozenset({"global_control", "quiet", "settle", "worth"}),
     "test": frozenset({"consent"}),

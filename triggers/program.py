@@ -21,7 +21,7 @@ from triggers.conditions import Filter, index_key
 from triggers.devices import device_of
 from triggers.features import Feature
 from triggers.membership import Membership
-from triggers.names import ANY, is_merging, role_name
+from triggers.names import ANY, IDENTIFY, RESERVED, is_merging, role_name
 from triggers.notes import Note, NoteRole
 from triggers.paths import Reader, compile_path, is_wild
 from triggers.patterns.base import Pattern
@@ -190,9 +190,17 @@ class Program:
     cancelled_to: Mapping[str, int] = field(default_factory=dict)
     withdrawn: Mapping[str, Withdrawals] = field(default_factory=dict)
 
+    @property
+    def recurs(self) -> bool:
+        """Something wakes up again and again: draining it would take forever."""
+        return any(trigger.pattern.recurs for trigger in self.watching)
+
     def hits(self, event: Event) -> Hits | None:
         """The roles of a client event; None when it leaves every user's state as it is."""
         hits = self.roles(event)
+        if hits is NO_HITS and event.type == "signal":
+            # Not something the user did: neither activity nor a lesson.
+            return None
         if hits is NO_HITS and not self.granule_ms and not self.teaches(event):
             return NO_HITS if is_merging(event) else None
         return hits
@@ -201,8 +209,15 @@ class Program:
         """The roles of a client event: `NO_HITS` for most."""
         name = event.event if event.type == "track" else role_name(event)
         hits = NO_HITS if name is None else self.match(name, event)
+        if hits is not NO_HITS and event.type == "track" and name and name[0] == RESERVED:
+            # An emitter's own name, not one of ours: asked only where something was found.
+            hits = NO_HITS
+        if event.type == "signal":
+            return hits
         if ANY in self.by_event:
             hits = _together(hits, self.match(ANY, event))
+        if IDENTIFY in self.by_event and name != IDENTIFY and _tells_traits(event):
+            hits = _together(hits, self.match(IDENTIFY, event))
         if name in self.notes:
             hits = self._noted(hits, self.notes[name], event)
         return hits
@@ -250,6 +265,10 @@ class Program:
         if len(starts) > 1:
             starts.sort(key=lambda role: role.trigger.order)
         return Hits(tuple(cancels), tuple(starts), tuple(errors))
+
+
+def _tells_traits(event: Event) -> bool:
+    return event.context is not None and "traits" in event.context
 
 
 def _together(one: Hits, other: Hits) -> Hits:

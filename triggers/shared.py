@@ -24,6 +24,7 @@ from triggers.audience import (
 from triggers.features import COUNT_MAX, FeatureDefinition
 from triggers.filters import clauses_of
 from triggers.model import problems_of, refusal
+from triggers.places import Place, parse_place_list, parse_places
 from triggers.problems import Location, Problem, suggestion
 from triggers.relations import RelationDefinition
 from triggers.segments import (
@@ -37,6 +38,7 @@ from triggers.segments import (
 )
 
 RELATION = "relation"
+PLACE = "place"
 #: How deep segments may refer to segments, and how many clauses one may come to with all of them.
 NESTED_MAX = 10
 CLAUSES_MAX = 2000
@@ -89,6 +91,14 @@ def parse_relations(document: Any) -> tuple[dict[str, dict[str, Any]], list[Prob
     return {RELATION: found}, problems
 
 
+def _parse_places(document: Any) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+    lists, problems = parse_places(document)
+    found = {
+        name: [place.model_dump(mode="json") for place in places] for name, places in lists.items()
+    }
+    return {PLACE: found}, problems
+
+
 def _at_name(kind: str, name: str) -> Location:
     return (name,)
 
@@ -96,6 +106,7 @@ def _at_name(kind: str, name: str) -> Location:
 FILES = (
     DocumentFile("segments", (SEGMENT, GROUP, FEATURE), parse_segments, place_in_segments),
     DocumentFile("relations", (RELATION,), parse_relations, _at_name),
+    DocumentFile("places", (PLACE,), _parse_places, _at_name),
 )
 #: What a document is called where the order of kinds matters.
 KINDS = tuple(kind for file in FILES for kind in file.kinds)
@@ -110,6 +121,7 @@ class Shared:
     features: Mapping[str, FeatureDefinition] = field(default_factory=dict)
     relations: Mapping[str, RelationDefinition] = field(default_factory=dict)
     ahead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
 
     def knows(self, kind: str) -> Mapping[str, Any]:
         """The documents of a kind that audiences mention."""
@@ -146,6 +158,7 @@ def parse_shared(documents: Documents) -> Shared:
             for name, body in documents.get(RELATION, {}).items()
         },
         ahead=ahead,
+        places={name: parse_place_list(body)[0] for name, body in documents.get(PLACE, {}).items()},
     )
 
 

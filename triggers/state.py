@@ -196,11 +196,11 @@ def has_rare(state: UserState) -> bool:
     )
 
 
-#: How many fields `has_rare` looks at; each is one byte when it is empty.
+#: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
 _RARE = 7
-#: The head of an array of more than 15 fields, and of one without the rare fields.
+#: An array of more than 15 fields has a head of three bytes; this is that of a shorter one.
 _HEAD_BYTES = 3
-_PLAIN_HEAD = bytes([0x90 + len(UserState.__struct_fields__) - _RARE])
+_SHORT_HEAD = 0x90 + len(UserState.__struct_fields__)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(UserState)
@@ -210,7 +210,12 @@ _version_decoder = msgspec.msgpack.Decoder(_Versioned)
 def encode_state(state: UserState) -> bytes:
     """msgpack, in field order, without the fields at the end that most users do not have."""
     data = _encoder.encode(state)
-    return data if has_rare(state) else _PLAIN_HEAD + data[_HEAD_BYTES:-_RARE]
+    if has_rare(state):
+        return data
+    empty = _RARE
+    if not state.pending:
+        empty += 1 if state.cooled_floor else 2
+    return bytes((_SHORT_HEAD - empty,)) + data[_HEAD_BYTES:-empty]
 
 
 def decode_state(data: bytes) -> UserState:

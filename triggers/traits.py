@@ -16,23 +16,36 @@ ZONE_CHARS_MAX = 64
 def learn_traits(paths: Sequence[str], state: UserState, event: Event) -> bool:
     """Keep the declared traits (dotted paths below `traits`) of an identify event, or of
     `context.traits` of another; True when something changed."""
-    said: Any = event.traits
-    if said is None and event.context is not None:
-        said = event.context.get("traits")
-    if type(said) is not dict:
-        return False
     changed = False
     for path in paths:
-        value = _below(said, path.split("."))
-        if value is _UNSAID:
+        kept = told_trait(path, event)
+        if kept is UNTOLD:
             continue
-        kept = storable(value)
         if kept is None:
             changed |= state.traits.pop(path, None) is not None
-        elif path not in state.traits or not _same(state.traits[path], kept):
+        elif path not in state.traits or not same_value(state.traits[path], kept):
             state.traits[path] = kept
             changed = True
     return changed
+
+
+#: The event says nothing of the trait; told apart from null, which takes it away.
+UNTOLD: Any = object()
+
+
+def told_trait(path: str, event: Event) -> Any:
+    """What the event says of one trait, as state can hold it.
+
+    The traits of a group event are those of the group, not the user's.
+    """
+    said: Any = event.traits if event.type == "identify" else None
+    if said is None and event.context is not None:
+        said = event.context.get("traits")
+    for name in path.split("."):
+        if type(said) is not dict or name not in said:
+            return UNTOLD
+        said = said[name]
+    return storable(said)
 
 
 def learn_zone(state: UserState, event: Event) -> bool:
@@ -45,17 +58,6 @@ def learn_zone(state: UserState, event: Event) -> bool:
     return True
 
 
-_UNSAID: Any = object()
-
-
-def _below(value: Any, names: list[str]) -> Any:
-    for name in names:
-        if type(value) is not dict or name not in value:
-            return _UNSAID
-        value = value[name]
-    return value
-
-
-def _same(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any) -> bool:
     """Python holds True and 1 for equal, the language does not."""
     return bool(one == other) and repr(one) == repr(other)

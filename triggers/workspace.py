@@ -14,6 +14,9 @@ from triggers.audience import parse_audience
 from triggers.definition import DEFAULT_POLICY, Policy, TriggerDefinition
 from triggers.fields import check_id
 from triggers.model import problems_of
+from triggers.patterns.outcome import OutcomeWhen
+from triggers.patterns.place import PlaceWhen
+from triggers.places import unknown_places
 from triggers.problems import Problem, suggestion
 from triggers.shared import FILES, Shared, document_problems, mention_problems, parse_shared
 from triggers.source import Source
@@ -100,6 +103,9 @@ def load_documents(
             problems += audience_problems(trigger, shared)
             loaded[trigger.id] = trigger
         errors += [_without_place(name, problem) for problem in problems]
+    for trigger in loaded.values():
+        problems = pattern_problems(trigger, loaded, shared)
+        errors += [_without_place(_named(trigger.id), problem) for problem in problems]
     if len(loaded) > TRIGGERS_MAX:
         errors.append(DefinitionError("triggers", 0, 0, too_many(len(loaded))))
     if errors:
@@ -182,6 +188,23 @@ def audience_problems(trigger: TriggerDefinition, shared: Shared) -> list[Proble
     ]
 
 
+def pattern_problems(
+    trigger: TriggerDefinition, triggers: Collection[str], shared: Shared
+) -> list[Problem]:
+    """What a pattern names must be there: places, and the trigger whose message it reacts to."""
+    when = trigger.when
+    if isinstance(when, PlaceWhen) and when.place not in shared.places:
+        return [Problem(("when", "place"), unknown_places(when.place, shared.places))]
+    if isinstance(when, OutcomeWhen):
+        if when.trigger == trigger.id:
+            message = "a trigger that reacts to itself would never come to an end"
+            return [Problem(("when", "trigger"), message)]
+        if when.trigger not in triggers:
+            hint = suggestion(when.trigger, triggers)
+            return [Problem(("when", "trigger"), f"unknown trigger '{when.trigger}'{hint}")]
+    return []
+
+
 def too_many(count: int) -> str:
     """What to say about `count` triggers."""
     return f"a workspace has at most {TRIGGERS_MAX} triggers, this has {count}"
@@ -189,7 +212,11 @@ def too_many(count: int) -> str:
 
 def _name_of(document: Any, number: int) -> str:
     name = document.get("id") if isinstance(document, Mapping) else None
-    return f"trigger '{name[:64]}'" if isinstance(name, str) else f"trigger {number}"
+    return _named(name) if isinstance(name, str) else f"trigger {number}"
+
+
+def _named(name: str) -> str:
+    return f"trigger '{name[:64]}'"
 
 
 def _without_place(name: str, problem: Problem) -> DefinitionError:

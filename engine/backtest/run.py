@@ -16,22 +16,27 @@ from engine.backtest.timelines import Followed, note_decision, note_event
 from engine.backtest.users import FOREVER_MS, Slot, Users
 from schemas.decisions import Decision
 from schemas.events import Event, event_name, occurred_at_ms
+from schemas.reasons import Reason
+from schemas.records import OutcomeRecord
 from triggers.decide import (
     apply_event,
     apply_merge,
     apply_merged,
+    apply_outcome,
     catch_up,
     fire_before,
     next_due,
 )
-from triggers.effects import Effects
-from triggers.names import is_merging
+from triggers.effects import Admitted, Effects
+from triggers.names import is_merging, outcome_name
 from triggers.program import NO_HITS, Hits, Program
-from triggers.state import UserState, is_blank
+from triggers.state import DAY_MS, UserState, is_blank
 
 #: Timers of users without events are polled once per so many events, as the live shard polls after
 #: each batch. The verdict does not depend on it.
 POLL_EVERY: Final = 500
+#: How long a drain goes on where something comes again and again.
+DRAIN_MS: Final = 366 * DAY_MS
 #: Nobody reads the funnel here; adding to a counter that is there is cheaper than making one.
 _FUNNEL_MAX: Final = 10_000
 
@@ -98,9 +103,11 @@ class Backtest:
             self.tally.events += len(chunk)
 
     def finish(self, drain: bool) -> None:
-        """Pending timers at the end of input stay pending; `drain` fires them in order."""
+        """Pending timers at the end of input stay pending; `drain` fires them in order, those of a
+        year where something comes again and again."""
         if drain:
-            self._poll(FOREVER_MS)
+            recurs = self.program.recurs
+            self._poll(self.watermark_ms + DRAIN_MS if recurs else FOREVER_MS)
             self._tidy()
 
     def _feed(self, chunk: list[tuple[int, Event]]) -> None:
@@ -130,7 +137,7 @@ class Backtest:
                 and (event.type == "track" or not is_merging(event))
             ):
                 # e is at most a: most activity is within the granule that is known already.
-                if not granule_ms or watermark_ms <= slot.seen:
+                if not granule_ms or watermark_ms <= slot.seen or event.type == "signal":
                     continue
                 if self._postponed(user, slot, occurred_at_ms(event, watermark_ms), watermark_ms):
                     continue
@@ -210,12 +217,25 @@ class Backtest:
             if trigger is not None:
                 self.tally.triggers[trigger].converted += 1
 
+    def _accept(self, user: str, state: UserState, admitted: list[Admitted]) -> None:
+        """Tell the patterns that wait for it that a message was accepted."""
+        for delivery in admitted:
+            name = outcome_name(delivery.trigger.id, Reason.ACCEPTED.lower())
+            if name in self.program.by_event:
+                a = max(self.watermark_ms, delivery.decided_at_ms)
+                record = OutcomeRecord(
+                    delivery.delivery_id, user, delivery.trigger.id, Reason.ACCEPTED, a
+                )
+                apply_outcome(self.program, user, state, record, a, self._effects)
+
     def _settle(self, user: str, slot: Slot, state: UserState) -> None:
         effects = self._effects
-        if effects.deliveries:
+        while effects.deliveries:
             # Every send is accepted at once: nothing stays pending that could be called back.
-            state.pending.clear()
+            admitted = list(effects.deliveries)
             effects.deliveries.clear()
+            self._accept(user, state, admitted)
+            state.pending.clear()
         slot.seen = state.seen
         slot.wake = state.due or FOREVER_MS
         if slot.wake < slot.queued:

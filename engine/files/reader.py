@@ -132,7 +132,9 @@ def _encode(found: FileEvent) -> bytes:
 
 def _decode(a_ms: int, value: bytes) -> FileEvent:
     message = value[1:]
-    return FileEvent(a_ms, decode_event(message), message if value[:1] == b"1" else None)
+    return FileEvent(
+        a_ms, decode_event(message, signals=True), message if value[:1] == b"1" else None
+    )
 
 
 #: How an event is kept on disk while it is sorted.

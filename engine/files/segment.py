@@ -36,7 +36,7 @@ def _read(
     for place, raw in enumerate(batch):
         kept: bytes | None = raw
         try:
-            event = decode_event(raw)
+            event = decode_event(raw, signals=True)
         except BadRecord as error:
             # Few files lack messageIds: trying again is cheaper than a number for every line.
             again = _without_id(raw, error, reading, first_line + place)
@@ -70,7 +70,7 @@ def _without_id(raw: bytes, error: BadRecord, reading: Reading, line: int) -> Ev
     """The event once more, its id to be given; None when that is not what it lacks."""
     if error.reason is DeadLetterReason.MISSING_ID:
         try:
-            return decode_event(raw, _NO_ID)
+            return decode_event(raw, _NO_ID, signals=True)
         except BadRecord as second:
             error = second
     if raw.strip():

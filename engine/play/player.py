@@ -13,8 +13,10 @@ from engine import clock
 from engine.files import FileEvent, to_segment
 from engine.kafka_client import client_options
 from engine.settings import Settings
+from schemas.events import Event, occurred_at_ms
 from schemas.kinds import Kind, sealed_headers
 from schemas.partitioner import partition_of
+from schemas.records import SignalRecord, encode
 from schemas.topics import Topics
 
 BATCH_BYTES = 256 << 10
@@ -119,11 +121,31 @@ async def _play_now(
         event = found.event
         if event.timestamp is not None:
             event.timestamp += timedelta(milliseconds=shift_ms)
-        value = to_segment(event, found.a_ms + shift_ms)
         user = event.profile
         partition = partition_of(user, settings.partitions)
-        await batches.add(partition, user.encode(), value, None)
+        value, headers = _entry(settings, event, found.a_ms + shift_ms, partition)
+        await batches.add(partition, user.encode(), value, None, headers)
         _count(played, found, user)
+
+
+def _entry(
+    settings: Settings, event: Event, a_ms: int, partition: int
+) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """Value and headers of an event in the log; a signal of a file becomes a sealed one."""
+    if event.type != "signal":
+        return to_segment(event, a_ms), []
+    if settings.log_secret is None:
+        raise ValueError("playing signals needs the log secret")
+    record = SignalRecord(
+        user=event.profile,
+        name=event.event or "",
+        id=event.message_id,
+        at_ms=occurred_at_ms(event, a_ms),
+        properties=event.properties or {},
+    )
+    secret, value = settings.log_secret.get_secret_value().encode(), encode(record)
+    key = event.profile.encode()
+    return value, sealed_headers(secret, Kind.SIGNAL, partition, key, value)
 
 
 async def _play_log_time(
@@ -138,13 +160,16 @@ async def _play_log_time(
         event = found.event
         user = event.profile
         home = homes.get(user)
-        if home is None:
+        if home is None and event.type == "signal":
+            home = partition_of(user, settings.partitions)
+        elif home is None:
             home = homes[user] = partition_of(user, settings.partitions)
             event.context = {
                 "device": {"token": f"assumed:{user}", "type": "android"},
                 **(event.context or {}),
             }
-        await batches.add(home, user.encode(), to_segment(event, found.a_ms), found.a_ms)
+        value, headers = _entry(settings, event, found.a_ms, home)
+        await batches.add(home, user.encode(), value, found.a_ms, headers)
         _count(played, found, user)
         if not played.events % 4096:
             await asyncio.sleep(0)

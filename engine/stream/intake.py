@@ -12,7 +12,15 @@ import msgspec
 from schemas.events import BadRecord, Event, decode_event
 from schemas.kinds import KIND_HEADER, ORIGIN_HEADER, Kind, header, is_sealed
 from schemas.reasons import DeadLetterReason
-from schemas.records import ActivateRecord, MergedRecord, MergeRecord, OutcomeRecord, decode
+from schemas.records import (
+    ActivateRecord,
+    MergedRecord,
+    MergeRecord,
+    OutcomeRecord,
+    SignalRecord,
+    decode,
+    signal_event,
+)
 from triggers.program import NO_HITS, Hits, Program
 from triggers.state import UserState, decode_state
 
@@ -37,7 +45,9 @@ class LogRecord(Protocol):
 
 
 class EventInput(msgspec.Struct, gc=False):
-    """A client event that means something. `origin` (partition, offset) when it was forwarded."""
+    """A client event or a signal that means something.
+
+    `origin` (partition, offset) when it was forwarded."""
 
     a: int
     user: str
@@ -112,7 +122,12 @@ def is_forwarded(record: LogRecord) -> bool:
 def _client_event(
     value: bytes | None, a: int, program: Program, origin: tuple[int, int] | None
 ) -> EventInput | None:
-    event = decode_event(value)
+    return _event_input(decode_event(value), a, program, origin)
+
+
+def _event_input(
+    event: Event, a: int, program: Program, origin: tuple[int, int] | None
+) -> EventInput | None:
     hits = program.hits(event)
     if hits is None:
         return None
@@ -142,6 +157,8 @@ def _engine_record(
         if kind is Kind.MERGED:
             merged = decode(record.value, MergedRecord)
             return MergedInput(a, merged.known, decode_state(merged.state), _origin(record))
+        if kind is Kind.SIGNAL:
+            return _event_input(signal_event(decode(record.value, SignalRecord)), a, program, None)
         outcome = decode(record.value, OutcomeRecord)
         if len(bytes.fromhex(outcome.delivery_id)) != 16:
             raise ValueError("delivery_id is not 32 hex digits")

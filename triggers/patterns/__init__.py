@@ -11,9 +11,17 @@ into a pending instance (`triggers.absence`).
 
 from triggers.patterns.base import Activation, Occasion, Pattern, PatternKind, Want, When
 from triggers.patterns.count import COUNT
+from triggers.patterns.date import DATE
 from triggers.patterns.event import EVENT, EventPattern, EventWhen
 from triggers.patterns.idle import IDLE, IdlePattern, IdleWhen
+from triggers.patterns.item import ITEM
+from triggers.patterns.outcome import OUTCOME
+from triggers.patterns.place import PLACE
+from triggers.patterns.schedule import SCHEDULE
 from triggers.patterns.sequence import SEQUENCE
+from triggers.patterns.session import SESSION
+from triggers.patterns.signal import SIGNAL
+from triggers.patterns.trait import TRAIT
 
 __all__ = [
     "KINDS",
@@ -30,7 +38,20 @@ __all__ = [
     "kind_of",
 ]
 
-KINDS: tuple[PatternKind, ...] = (EVENT, COUNT, SEQUENCE, IDLE)
+KINDS: tuple[PatternKind, ...] = (
+    EVENT,
+    COUNT,
+    SEQUENCE,
+    IDLE,
+    TRAIT,
+    DATE,
+    SESSION,
+    PLACE,
+    SIGNAL,
+    OUTCOME,
+    ITEM,
+    SCHEDULE,
+)
 
 
 def kind_of(when: When) -> PatternKind:

@@ -1,13 +1,14 @@
 """What a pattern is: its model in a definition, and the class that every pattern extends."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from schemas.events import Event
 from schemas.reasons import Unevaluated
 from triggers.conditions import Filter
 from triggers.model import Model
+from triggers.places import Place
 from triggers.policy import CompiledPolicy, grace_for
 from triggers.state import UserState
 
@@ -16,6 +17,10 @@ class When(Model):
     """The pattern of a trigger as its author writes it; a subclass for each."""
 
     row = "when"
+    #: It is about the user as a whole: no `per`.
+    of_user: ClassVar[bool] = False
+    #: An event completes it, so that `$start` and `$event` mean something.
+    of_event: ClassVar[bool] = True
 
     @property
     def start_paths(self) -> tuple[str, ...]:
@@ -59,6 +64,12 @@ class Activation(NamedTuple):
     per: str = ""
 
 
+def of_one(event: Event, e: int, fields: dict[str, Any]) -> Activation:
+    """The activation that one event completes: it is `$start` and `$event`."""
+    name = event.message_id
+    return Activation(name, name, name, e, e, fields, fields)
+
+
 class Pattern:
     """One compiled pattern of one trigger. What it remembers of a user is in the user's state:
     `state.patterns[trigger]`, in a form of its own (`memory_of`, `remember`).
@@ -66,7 +77,8 @@ class Pattern:
     `wants`: the events to be told of. `idle_ms`: the silence it watches for, 0 when it does not
     watch activity. `wakes`: `due` has to be asked, because it wakes up by itself. `traits`: the
     user's traits it reads, by path below `traits`; `zoned`: it reads their time zone.
-    `remembers`: completing it changes the state. `kind` marks its memory.
+    `remembers`: completing it changes the state. `recurs`: it wakes up again and again without
+    any event. `kind` marks its memory.
     """
 
     kind: ClassVar[str] = ""
@@ -77,13 +89,17 @@ class Pattern:
     traits: tuple[str, ...] = ()
     zoned: bool = False
     remembers: bool = True
+    recurs: bool = False
 
     def on_event(
         self, state: UserState, want: int, occasion: Occasion, evicted: Counter[str]
     ) -> Activation | bool | Unevaluated:
         """A wanted event happened. Return the activation it completes, else whether the state
-        changed, or why it could not be evaluated."""
+        changed, or why it could not be evaluated (then it did not change)."""
         return False
+
+    def on_learnt(self, state: UserState, a: int) -> None:
+        """A trait or the time zone of the user has changed at log time `a`."""
 
     def due(self, state: UserState) -> int:
         """The log time to be woken at, 0 for never."""
@@ -108,7 +124,8 @@ class PatternContext(NamedTuple):
 
     `keep_start` and `keep_event` read the fields of an event that conditions and texts refer to
     as `$start` and `$event` (the latter at `event_paths`). `since_ms`: when the trigger was
-    registered; a pattern that fires on silence or on a date never fires for the past.
+    registered; a pattern that fires on silence or on a date never fires for the past. `places` are
+    those of the workspace, by name.
     """
 
     trigger: str
@@ -118,6 +135,7 @@ class PatternContext(NamedTuple):
     keep_start: Callable[[Event], dict[str, Any]]
     keep_event: Callable[[Event], dict[str, Any]]
     event_paths: tuple[str, ...]
+    places: Mapping[str, tuple[Place, ...]] = {}
 
     def grace_ms(self, wait_ms: int) -> int:
         """The time beyond a deadline in which a late event still counts."""
@@ -129,7 +147,8 @@ class PatternKind(NamedTuple):
     function that builds it.
 
     `one_event`: `$start` and `$event` are the same. `wider`: it also has the telling fields of
-    these other patterns (`count` has `event`).
+    these other patterns (`count` has `event`). `later`: what it waits for before it can run; until
+    then a trigger with it can only be a draft.
     """
 
     field: str
@@ -137,6 +156,7 @@ class PatternKind(NamedTuple):
     build: Callable[[Any, PatternContext], Pattern]
     one_event: bool = False
     wider: frozenset[str] = frozenset()
+    later: str = ""
 
 
 def memory_of(state: UserState, trigger: str, kind: str) -> list[Any] | None:

@@ -16,6 +16,9 @@ from triggers.state import UserState
 class IdleWhen(When):
     """`{idle: 7d}`: no activity for so long; once per silence."""
 
+    of_user = True
+    of_event = False
+
     idle_ms: IdleMs = Field(alias="idle")
     """No activity for so long; once per silence."""
 

@@ -219,13 +219,6 @@ def test_a_trigger_field_of_a_later_version_says_so(name: str) -> None:
     assert problem == Problem((name,), f"`{name}` is not available in this version", at_key=True)
 
 
-@pytest.mark.parametrize("name", sorted(UNAVAILABLE["when"]))
-def test_a_pattern_of_a_later_version_says_so(name: str) -> None:
-    message = f"`{name}` is not available in this version"
-    assert only_problem({**IMMEDIATE, "when": {name: 1}}).message == message
-    assert only_problem({**IMMEDIATE, "when": {"event": "A", name: 1}}).message == message
-
-
 @pytest.mark.parametrize("name", sorted(UNAVAILABLE["message"]))
 def test_a_channel_of_a_later_version_says_so(name: str) -> None:
     message = {"push": {"title": "T", "body": "B"}, name: {}}

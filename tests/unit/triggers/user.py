@@ -48,6 +48,7 @@ def program_of(
     revision: int = 1,
     registered: int = 0,
     files: Mapping[str, Any] | None = None,
+    places: Any = None,
     **policy: Any,
 ) -> Program:
     """The documents under one policy, without grace unless it says so (None: leave it unsaid).
@@ -55,7 +56,8 @@ def program_of(
     `files`: shared documents by the stem of their file."""
     values = {"grace": "0s", **policy}
     said = {name: value for name, value in values.items() if value is not None}
-    loaded = load_documents(documents, {"default": said}, files)
+    beside = {**(files or {}), **({} if places is None else {"places": places})}
+    loaded = load_documents(documents, {"default": said}, beside)
     triggers = [
         RegisteredTrigger(trigger, revision, trigger.state, registered)
         for trigger in loaded.triggers.values()
@@ -112,6 +114,29 @@ class User:
     def apply(self, at: str, event: Event) -> bool:
         hits = self.program.hits(event) or NO_HITS
         return apply_event(self.program, self.name, self.state, event, ms(at), hits, self.effects)
+
+    def identify(
+        self,
+        at: str,
+        *,
+        e: str | None = None,
+        id: str | None = None,
+        zone: str | None = None,
+        **traits: Any,
+    ) -> str:
+        """An identify event with these traits, from a phone in `zone`."""
+        message_id = id or f"m{self.count}"
+        self.count += 1
+        event = Event(
+            type="identify",
+            message_id=message_id,
+            user_id=self.name,
+            timestamp=datetime.fromtimestamp(ms(at if e is None else e) / 1000, UTC),
+            traits=traits,
+            context=None if zone is None else {"timezone": zone},
+        )
+        self.apply(at, event)
+        return message_id
 
     def outcome(
         self,
