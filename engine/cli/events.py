@@ -17,34 +17,41 @@ from engine.cli.common import (
     table,
     talk,
 )
+from engine.cli.history import FromOption, MapOption, StrictOption, ToOption, open_history
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from engine.files import FileEvent
     from triggers.catalog import Catalog, PathEntry
 
 
 def events(
     folder: FolderArgument = Path(),
     learn: Annotated[
-        Path | None, typer.Option("--learn", help="Learn from this file of events.")
+        str | None,
+        typer.Option(
+            "--learn", help="Learn from a file, a folder or topic:NAME."
+        ),
     ] = None,
-    mapping: Annotated[
-        Path | None, typer.Option("--map", help="mapping.yaml: which column is what.")
-    ] = None,
+    mapping: MapOption = None,
+    from_: FromOption = None,
+    to: ToOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The catalogue (default: FOLDER/catalog.yaml).")
     ] = None,
     event: Annotated[str, typer.Option("--event", help="Show the paths of this event.")] = "",
-    sort: Annotated[bool, typer.Option(help="Put the events in order first.")] = False,
-    strict: Annotated[bool, typer.Option(help="Refuse a file with any bad line.")] = False,
+    strict: StrictOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show the event catalogue of a workspace, or grow it from events.
 
     Learning adds to what the file says: counts add up, notes and comments stay. Values become
     examples only when they are few, short, sent by several users and do not look personal.
-    Exit codes: 0 done, 2 an invalid catalogue, mapping or event file, 4 no such catalogue or event.
+    Exit codes: 0 done, 2 an invalid catalogue, mapping or event file, 4 no such catalogue, event or
+    topic, 6 Kafka cannot be reached.
     """
-    from engine.files import FileRefused
+    from engine.files import FileRefused, Problems
     from triggers.loader import CATALOG_FILE
     from triggers.workspace import DefinitionErrors
 
@@ -53,7 +60,11 @@ def events(
         if learn is None:
             _show(path, event, output)
         else:
-            _learn(path, learn, mapping, output, sort=sort, strict=strict)
+            problems = Problems(strict=strict)
+            with open_history(
+                learn, mapping, problems, from_=from_, to=to, any_order=True
+            ) as found:
+                _learn(path, found, output)
     except CliError as error:
         fail(error)
     except DefinitionErrors as error:
@@ -62,20 +73,12 @@ def events(
         fail(CliError(ExitCode.INVALID, str(error)))
 
 
-def _learn(
-    path: Path, source: Path, mapping: Path | None, output: Output, *, sort: bool, strict: bool
-) -> None:
-    from engine.files import Problems, load_mapping, read_events
+def _learn(path: Path, found: "Iterable[FileEvent]", output: Output) -> None:
     from engine.learn import learn, read_catalog, write_catalog
     from triggers.catalog import Catalog
 
     known = read_catalog(path)
-    columns = None if mapping is None else load_mapping(mapping)
-    problems = Problems(strict=strict)
-    found = read_events(source, columns, problems=problems, sort=sort)
     learned = learn(found, known)
-    for line in problems.lines():
-        talk(line)
     write_catalog(path, learned)
     before, after = Catalog() if known is None else known[0], learned.catalog
     new = [name for name in after.events if name not in before.events]

@@ -48,9 +48,11 @@ def open_history(
     from_: str | None = None,
     to: str | None = None,
     sort: bool = False,
+    any_order: bool = False,
     row_from: int = 0,
 ) -> "Iterator[Iterator[FileEvent]]":
-    """The events of `--events` by append time, with a progress bar where a person looks on.
+    """The events of `--events` by append time (`any_order`: as they stand, where that does not
+    matter), with a progress bar where a person looks on.
 
     Raises CliError, and while reading what `engine.files.read_events` raises. At the end it says on
     stderr what was wrong with the events.
@@ -75,6 +77,7 @@ def open_history(
                 columns,
                 problems=problems,
                 sort=sort,
+                any_order=any_order,
                 span=span,
                 row_from=row_from,
                 advance=advance,
