@@ -41,7 +41,7 @@ SEGMENTS_MAX = 100
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _NUMBER_OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "not_in", "between")
-_KEYS = ("segment", "did", "has", "idle", "all", "any", "not")
+AUDIENCE_KEYS = ("segment", "did", "has", "idle", "all", "any", "not")
 _ROOTS = ("traits", "features")
 
 
@@ -178,7 +178,7 @@ class _AudienceParser(WhereParser):
         root, _, rest = path[:100].partition(".")
         if root in ("properties", "context", "event", "type"):
             return f"'{path[:100]}' is about an event: it goes into `where`, not into an audience"
-        hint = suggestion(root, (*_KEYS, *_ROOTS), template="{}." + rest if rest else "{}")
+        hint = suggestion(root, (*AUDIENCE_KEYS, *_ROOTS), template="{}." + rest if rest else "{}")
         return f"unknown condition '{path[:100]}' in an audience{hint}"
 
     def mention(self, location: Location, kind: str, name: Any) -> bool:
@@ -333,13 +333,14 @@ def _with_count(did: Any) -> dict[str, Any]:
     return {"count": {"gte": 1}, **did}
 
 
-#: The schema says no more: an audience refers to itself.
-_OBJECT = WithJsonSchema({"type": "object"})
-
 #: An audience in a definition; compile it with `membership.Memberships`.
-AudienceDocument = Annotated[dict[str, Any], _validated(parse_audience), _OBJECT]
+AudienceDocument = Annotated[
+    dict[str, Any], _validated(parse_audience), WithJsonSchema({"x-shape": "Audience"})
+]
 #: A `still` in a definition.
-StillDocument = Annotated[dict[str, Any], _validated(parse_still), _OBJECT]
+StillDocument = Annotated[
+    dict[str, Any], _validated(parse_still), WithJsonSchema({"x-shape": "Still"})
+]
 
 
 def references_of(tree: All) -> list[Reference]:

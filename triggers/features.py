@@ -54,10 +54,15 @@ class FeatureDefinition(Model):
     number of distinct values at it, or the most frequent one."""
 
     compute: Literal["count", "last", "distinct", "top"]
+    """What to compute."""
     events: EventNames = Field(alias="event")
+    """An event name, or several."""
     where: Where | None = None
+    """Only these events."""
     of: Annotated[StrictStr, AfterValidator(_check_path)] | None = None
+    """The path of the value; not for `count`."""
     within_ms: WindowMs | None = Field(default=None, alias="within")
+    """Only in this window before now; without it for ever."""
 
     @property
     def is_number(self) -> bool:

@@ -41,8 +41,11 @@ class Place(Model):
     row = "place"
 
     id: Id
+    """Told from the other points of its list by this."""
     lat: Latitude
+    """Degrees north."""
     lon: Longitude
+    """Degrees east."""
 
 
 Places = dict[str, tuple[Place, ...]]

@@ -38,8 +38,11 @@ class Step(Model):
     """An event that adds or removes. `all`: it empties the relation."""
 
     events: EventNames = Field(alias="event")
+    """An event name, or several."""
     where: Where | None = None
+    """Only these events."""
     all_: StrictBool = Field(default=False, alias="all")
+    """The event empties the relation."""
 
 
 def _as_steps(value: Any) -> Any:
@@ -54,10 +57,15 @@ class RelationDefinition(Model):
     """`{add, remove, item, keep, max}`; `keep` is 180 days and `max` 200 items by default."""
 
     add: Annotated[Steps, Field(min_length=1)]
+    """Events that relate the user to the items they name."""
     remove: Steps = ()
+    """Events that end it."""
     item: PathToOne
+    """Where the item stands in them, such as properties.product_id."""
     keep_ms: WindowMs = Field(default=parse_duration("180d"), alias="keep")
+    """How long an edge holds."""
     max_items: Annotated[StrictInt, Field(ge=1, le=ITEMS_MAX)] = Field(default=200, alias="max")
+    """The most items of a user; the oldest goes."""
 
     def cross_problems(self) -> Iterable[Problem]:
         for number, step in enumerate(self.add):

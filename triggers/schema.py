@@ -6,6 +6,7 @@ mapping by name. Checks across fields stay with `tripline validate`.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,15 +14,22 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import SchemaSerializer
 
 from triggers.definition import Policy, TriggerDefinition
+from triggers.durations import DURATION_PATTERN
+from triggers.features import FeatureDefinition
 from triggers.fields import ID_PATTERN
 from triggers.filters import LIST_MAX
+from triggers.places import Place
+from triggers.relations import RelationDefinition
+from triggers.segments import GroupDefinition
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 #: Files by the name of their schema; `tripline schema` writes `<name>.schema.json` of each.
-SCHEMAS = ("trigger", "policy")
+SCHEMAS = ("trigger", "policy", "segments", "relations", "places")
 
 #: A path that a condition can ask for, as `triggers.paths.check_path` has it.
 _PATH = r"^((properties|context|traits)(\.[^.]+)+|event|type)$"
+#: Names of segments, features, relations and groups (`triggers.audience.check_name`).
+_NAMES = "^[a-z0-9][a-z0-9_-]{0,63}$"
 #: Keywords that options of different types may share.
 _SHARED = ("type", "description", "examples")
 _REFERENCE = "#/definitions/{model}"
@@ -83,31 +91,80 @@ def schema_text(name: str) -> str:
 
 def json_schema(name: str) -> dict[str, Any]:
     """The schema of a document of one kind (`SCHEMAS`)."""
-    model: type[BaseModel] = TriggerDefinition if name == "trigger" else Policy
+    models, top_of = _FILES[name]
     _, made = models_json_schema(
-        [(model, "validation")], ref_template=_REFERENCE, schema_generator=_Generator
+        [(model, "validation") for model in models],
+        ref_template=_REFERENCE,
+        schema_generator=_Generator,
     )
     raw = made["$defs"]
     definitions: dict[str, Any] = {key: _tidy(value, raw) for key, value in raw.items()}
-    if "#/definitions/Where" in json.dumps(definitions):
-        definitions |= _filter_shapes()
-    if model is Policy:
-        top = _by_name(definitions["Policy"]["description"])
-    else:
-        top = definitions.pop(model.__name__)
+    top = top_of(definitions)
+    shapes = {**_filter_shapes(), **_user_shapes()}
+    wanted = _used([top, definitions], shapes)
+    definitions |= {key: shape for key, shape in shapes.items() if key in wanted}
     title = f"Tripline: {name}"
     return {"$schema": DRAFT, "title": title, **top, "definitions": definitions}
 
 
-def _by_name(description: str) -> dict[str, Any]:
+def _used(schemas: list[Any], shapes: dict[str, Any]) -> set[str]:
+    """The shapes that schemas refer to, and those that these refer to."""
+    found: set[str] = set()
+    while True:
+        text = json.dumps([*schemas, *(shapes[key] for key in found)])
+        named = {key for key in shapes if f'"{_REFERENCE.format(model=key)}"' in text}
+        if named == found:
+            return found
+        found = named
+
+
+def _trigger_file(definitions: dict[str, Any]) -> dict[str, Any]:
+    top: dict[str, Any] = definitions.pop(TriggerDefinition.__name__)
+    return top
+
+
+def _policy_file(definitions: dict[str, Any]) -> dict[str, Any]:
     policy = {"$ref": "#/definitions/Policy"}
+    top = _by_name(definitions["Policy"]["description"], policy, f"^{ID_PATTERN}$")
+    return {**top, "properties": {"default": policy}}
+
+
+def _segments_file(definitions: dict[str, Any]) -> dict[str, Any]:
+    group = {"$ref": "#/definitions/GroupDefinition"}
+    feature = {"$ref": "#/definitions/FeatureDefinition"}
+    top = _by_name("Named audiences.", {"$ref": "#/definitions/Audience"})
+    groups = _by_name("Exclusive groups: a user belongs to the first segment that fits.", group)
+    features = _by_name("What a user's events add up to, for audiences to ask.", feature)
+    return {**top, "properties": {"groups": groups, "features": features}}
+
+
+def _relations_file(definitions: dict[str, Any]) -> dict[str, Any]:
+    relation = {"$ref": "#/definitions/RelationDefinition"}
+    return _by_name("Edges between users and items, such as a cart.", relation)
+
+
+def _places_file(definitions: dict[str, Any]) -> dict[str, Any]:
+    points = {"type": "array", "items": {"$ref": "#/definitions/Place"}, "minItems": 1}
+    return _by_name("Named lists of points.", points, f"^{ID_PATTERN}$")
+
+
+def _by_name(description: str, document: dict[str, Any], names: str = _NAMES) -> dict[str, Any]:
     return {
         "description": description,
         "type": "object",
-        "properties": {"default": policy},
-        "propertyNames": {"pattern": f"^{ID_PATTERN}$"},
-        "additionalProperties": policy,
+        "propertyNames": {"pattern": names},
+        "additionalProperties": document,
     }
+
+
+_FILES: dict[str, tuple[tuple[type[BaseModel], ...], Callable[[dict[str, Any]], dict[str, Any]]]]
+_FILES = {
+    "trigger": ((TriggerDefinition,), _trigger_file),
+    "policy": ((Policy,), _policy_file),
+    "segments": ((GroupDefinition, FeatureDefinition), _segments_file),
+    "relations": ((RelationDefinition,), _relations_file),
+    "places": ((Place,), _places_file),
+}
 
 
 class _Generator(GenerateJsonSchema):
@@ -221,5 +278,68 @@ def _filter_shapes() -> dict[str, dict[str, Any]]:
             "additionalProperties": False,
             "minProperties": 1,
             "examples": [{"gte": 20}, "shoes", True],
+        },
+    }
+
+
+def _user_shapes() -> dict[str, dict[str, Any]]:
+    """`Audience`, `Still` and what a `did` counts: what `triggers.audience` parses."""
+    audience = {"$ref": "#/definitions/Audience"}
+    condition = {"$ref": "#/definitions/Condition"}
+    did = {"$ref": "#/definitions/Did"}
+    names = {"type": ["string", "array"], "items": {"type": "string"}}
+    group = {"type": "array", "items": audience, "minItems": 1, "maxItems": LIST_MAX}
+    duration = {"type": "string", "pattern": DURATION_PATTERN, "examples": ["30d", "12h"]}
+    return {
+        "Audience": {
+            "description": "Conditions on the user, asked at every admission: all must hold.",
+            "type": "object",
+            "properties": {
+                "segment": {**names, "description": "A segment, or several: any of them."},
+                "did": {
+                    "anyOf": [did, {"type": "array", "items": did, "minItems": 1}],
+                    "description": "Something the user did; of a list, all of it.",
+                },
+                "has": {
+                    "type": "object",
+                    "additionalProperties": condition,
+                    "description": "How many items a relation holds.",
+                    "examples": [{"cart": {"gte": 1}}],
+                },
+                "idle": {**duration, "description": "No activity for so long."},
+                "all": {**group, "description": "Every one of these holds."},
+                "any": {**group, "description": "At least one of these holds."},
+                "not": {**audience, "description": "This does not hold."},
+            },
+            "patternProperties": {r"^(traits|features)\.[^.]+": condition},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "examples": [{"traits.plan": "pro", "idle": "30d"}],
+        },
+        "Did": {
+            "description": "How often something happened; at least once unless `count` says.",
+            "type": "object",
+            "properties": {
+                "event": {**names, "description": "An event name, or several: any of them."},
+                "where": {"$ref": "#/definitions/Where", "description": "Only these events."},
+                "within": {**duration, "description": "Only in this window before now."},
+                "count": {**condition, "description": "How many of them."},
+            },
+            "required": ["event"],
+            "additionalProperties": False,
+            "examples": [{"event": "Order Completed", "within": "30d", "count": {"eq": 0}}],
+        },
+        "Still": {
+            "description": "Conditions on the user's traits, asked again right before sending.",
+            "type": "object",
+            "properties": {
+                "all": {"type": "array", "minItems": 1, "description": "Every one holds."},
+                "any": {"type": "array", "minItems": 1, "description": "At least one holds."},
+                "not": {"type": "object", "description": "This does not hold."},
+            },
+            "patternProperties": {r"^traits\.[^.]+": condition},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "examples": [{"traits.plan": "free"}],
         },
     }

@@ -43,6 +43,7 @@ class GroupDefinition(Model):
     exclusive: Annotated[
         tuple[StrictStr, ...], Field(min_length=2, max_length=100), AfterValidator(_each_once)
     ]
+    """Segments, the first that fits is the one a user belongs to."""
 
 
 def place_in_segments(kind: str, name: str) -> Location:

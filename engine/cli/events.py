@@ -30,9 +30,7 @@ def events(
     folder: FolderArgument = Path(),
     learn: Annotated[
         str | None,
-        typer.Option(
-            "--learn", help="Learn from a file, a folder or topic:NAME."
-        ),
+        typer.Option("--learn", help="Learn from a file, a folder or topic:NAME."),
     ] = None,
     mapping: MapOption = None,
     from_: FromOption = None,

@@ -9,7 +9,9 @@ from engine.cli.common import CliError, ExitCode, data, fail, talk
 
 
 def schema(
-    name: Annotated[str, typer.Argument(help="trigger or policy; printed to stdout.")] = "trigger",
+    name: Annotated[
+        str, typer.Argument(help="trigger, policy, segments, relations or places.")
+    ] = "trigger",
     out: Annotated[
         Path | None, typer.Option("--out", help="Write all of them into this folder instead.")
     ] = None,

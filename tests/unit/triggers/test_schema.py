@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from triggers.audience import AUDIENCE_KEYS, Did
 from triggers.definition import Policy, TriggerDefinition
 from triggers.durations import DURATION_PATTERN, parse_duration
 from triggers.filters import GROUPS, check_operand
@@ -93,6 +94,14 @@ def test_the_pattern_of_durations_refuses_what_the_language_refuses(text: str) -
     with pytest.raises(ValueError, match=r"is not a duration|no unit|write days"):
         parse_duration(text)
     assert not re.search(DURATION_PATTERN, text)
+
+
+def test_an_audience_may_say_what_its_parser_knows() -> None:
+    shapes = json_schema("trigger")["definitions"]
+    assert set(shapes["Audience"]["properties"]) == {*AUDIENCE_KEYS, *GROUPS}
+    assert set(shapes["Did"]["properties"]) == {*Did.names(), "count"}
+    for name in ("segments", "relations", "places"):
+        assert json_schema(name)["additionalProperties"]
 
 
 def test_defaults_are_told_in_the_form_of_the_document() -> None:
