@@ -100,6 +100,9 @@ class DeviceResult(NamedTuple):
 #: The trigger was registered by a newer release than this process.
 UNREADABLE = DeviceResult("", "", SendResult(SendKind.RETRY_LATER, "UNREADABLE_DEFINITION"))
 
+#: How old a delivery is before one that waits for a store that is behind asks less often.
+BEHIND_SHORT_MS = 30_000
+
 _ENDS = {
     GateAnswer.UNKNOWN: Reason.UNKNOWN,
     GateAnswer.CANCELLED: Reason.CANCELLED,
@@ -117,8 +120,9 @@ def after_verdict(
     if verdict.answer is GateAnswer.GONE:
         return Drop()
     if verdict.answer is GateAnswer.BEHIND:
-        # Catching up takes moments or minutes: after a short wait a longer one.
-        tier = 1 if delivery.not_before_ms and len(rules.tiers_ms) > 1 else 0
+        # Catching up takes moments, or minutes: then it is not asked every second.
+        patient = not rules.log_clock and now_ms - delivery.decided_at_ms > BEHIND_SHORT_MS
+        tier = 1 if patient and len(rules.tiers_ms) > 1 else 0
         return Requeue(rules.tiers_ms[tier], delivery.attempt, uncertain)
     if verdict.answer is GateAnswer.WAIT:
         return _wait(delivery, verdict, now_ms, uncertain, rules)

@@ -99,6 +99,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         self._windows: dict[TopicPartition, Window] = {}
         self._fenced: dict[TopicPartition, Fence] = {}
+        self._fenced_off = asyncio.Event()
         self._committed: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
         self._lane_full = False
@@ -119,11 +120,9 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             found = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=self._records_max)
             windows = self._windows
-            if windows and not self._fenced:
-                fenced = await self._fences.build(windows)
-                if self._windows is not windows:
-                    continue  # what was found is read again by whoever has it now
-                self._fenced = dict(fenced)
+            await self._fenced_off.wait()
+            if self._windows is not windows:
+                continue  # what was found is read again by whoever has it now
             for tp, records in found.items():
                 window = self._windows.get(tp)
                 if window is not None:
@@ -170,14 +169,19 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the group stands."""
-        self._windows = {tp: Window() for tp in assigned}
-        self._fenced = {}
+        windows = self._windows = {tp: Window() for tp in assigned}
+        # Now, not at the first record: what arrives meanwhile would count as what stood there.
+        fenced = await self._fences.build(windows) if windows else {}
+        if self._windows is windows:
+            self._fenced = dict(fenced)
+            self._fenced_off.set()
         self._joined = True
         log.info("lanes_assigned", topics=self._topics, partitions=len(self._windows))
 
     def _forget(self) -> None:
         self._windows = {}
         self._fenced = {}
+        self._fenced_off.clear()
         self._committed = {}
         self._paused = set()
 

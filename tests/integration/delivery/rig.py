@@ -133,6 +133,7 @@ class Rig:
     definitions: KnownDefinitions = field(default_factory=KnownDefinitions)
     shards: dict[int, Shard] = field(default_factory=dict)
     numbers: Any = field(default_factory=count)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def topics(self) -> Topics:
@@ -167,10 +168,30 @@ class Rig:
         by_shard: dict[int, list[Delivery]] = {}
         for delivery in deliveries:
             by_shard.setdefault(delivery.shard, []).append(delivery)
-        for number, found in by_shard.items():
-            shard = self.shards.setdefault(number, Shard(self.store, number))
-            entries = [LedgerEntry(d.delivery_id, d.user, d.expires_at_ms) for d in found]
-            await shard.write(opened=entries, **commit)
+        async with self.writing:
+            for number, found in by_shard.items():
+                shard = self.shards.setdefault(number, Shard(self.store, number))
+                entries = [LedgerEntry(d.delivery_id, d.user, d.expires_at_ms) for d in found]
+                await shard.write(opened=entries, **commit)
+
+    async def apply_log(self) -> None:
+        """Be the user stage for the gate: apply what the log holds, again and again."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_servers)
+        await consumer.start()
+        logs = [TopicPartition(self.topics.events, n) for n in range(self.settings.partitions)]
+        try:
+            while True:
+                ends = await consumer.end_offsets(logs)
+                async with self.writing:
+                    for tp, end in ends.items():
+                        shard = self.shards.setdefault(
+                            tp.partition, Shard(self.store, tp.partition)
+                        )
+                        while shard.position.offset < end - 1:
+                            await shard.write()
+                await asyncio.sleep(0.1)
+        finally:
+            await consumer.stop()
 
     async def publish(self, deliveries: Sequence[Delivery]) -> None:
         """Append the records to their lanes."""
@@ -324,8 +345,12 @@ async def delivery_rig(
     await store.wait_ready(30.0)
     producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all")
     await producer.start()
+    rig = Rig(settings, store, producer)
+    applying = spawn(rig.apply_log(), "applies-the-log")
     try:
-        yield Rig(settings, store, producer)
+        yield rig
     finally:
+        applying.cancel()
+        await asyncio.wait([applying])
         await producer.stop()
         await store.aclose()

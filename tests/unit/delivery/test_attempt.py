@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.delivery.attempt import (
+    BEHIND_SHORT_MS,
     BREAKER_OPEN,
     NOT_CONFIGURED,
     DeviceResult,
@@ -89,8 +90,10 @@ def test_a_claim_is_sent() -> None:
 def test_a_store_that_is_behind_is_asked_again_soon_and_then_less_often() -> None:
     first = verdict(GateAnswer.BEHIND, uncertain=True, attempt=1)
     assert first == Requeue(RULES.tiers_ms[0], 1, uncertain=True)
-    again = verdict(GateAnswer.BEHIND, not_before_ms=NOW_MS, rules=LOG_RULES)
-    assert again == Requeue(RULES.tiers_ms[1], 0)
+    old = NOW_MS - BEHIND_SHORT_MS - 1
+    assert verdict(GateAnswer.BEHIND, decided_at_ms=old) == Requeue(RULES.tiers_ms[1], 0)
+    in_log_time = verdict(GateAnswer.BEHIND, decided_at_ms=old, rules=LOG_RULES)
+    assert in_log_time == Requeue(RULES.tiers_ms[0], 0)
 
 
 def test_what_is_gone_is_dropped_without_an_outcome() -> None:
