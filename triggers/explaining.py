@@ -115,8 +115,8 @@ class Watch:
         self.state = UserState() if state is None else state
         self.entries: deque[Entry] = deque(maxlen=ENTRIES_MAX)
         self.dropped = 0
-        self.decisions: list[Decision] = []
-        self.journal: list[Journal] = []
+        self.decisions: deque[Decision] = deque(maxlen=ENTRIES_MAX)
+        self.journal: deque[Journal] = deque(maxlen=ENTRIES_MAX)
         self.said: dict[int, str] = {}
         self.merges: list[Merge] = []
         self._accepts = accepts

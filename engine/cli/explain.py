@@ -108,7 +108,9 @@ def _live(user: str, at: str | None, since: str | None, timeout_s: float) -> "St
 async def with_store(settings: "Settings", timeout_s: float, work: Any) -> None:
     """Run `work(store)` on the stored state; a Redis that does not answer ends with UNREACHABLE."""
     from engine.ports import StoreUnavailable
+    from engine.store.errors import StoreBroken
     from engine.store.redis import RedisStore
+    from triggers.state import NewerState
 
     store = RedisStore(
         settings.redis_url,
@@ -121,6 +123,8 @@ async def with_store(settings: "Settings", timeout_s: float, work: Any) -> None:
         await doing
     except StoreUnavailable as error:
         raise CliError(ExitCode.UNREACHABLE, f"Redis: {error}") from error
+    except (StoreBroken, NewerState) as error:
+        raise CliError(ExitCode.ERROR, f"Redis: {error}") from error
     finally:
         await store.aclose()
 

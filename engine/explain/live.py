@@ -4,7 +4,7 @@ Reads only: the log from Kafka, the registry's versions, the stored state and jo
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,6 +36,10 @@ from triggers.effects import Journal
 from triggers.explaining import Entry, Watch, What
 from triggers.program import Withdrawals
 from triggers.state import UserState, decode_state
+
+READ_UP_S = 30.0
+#: Dead letters of the user that are told one by one.
+UNREAD_TOLD_MAX = 10
 
 
 class Window(NamedTuple):
@@ -114,6 +118,7 @@ class _Retelling:
         self._number = 0
         self._withdrawn: dict[str, Withdrawals] = {}
         self._approximate: list[str] = []
+        self._bad: list[str] = []
         self._watch = Watch(registry.program(0), user)
         self._first_ms = 0
         self._records = self._unread = 0
@@ -166,6 +171,7 @@ class _Retelling:
             shard=self._shard,
             entries=entries,
             approximate=self._approximate,
+            dead_letters=self._bad,
             stored=live,
             records=self._records,
             unread=self._unread,
@@ -210,7 +216,8 @@ class _Retelling:
                 watch.event(item.event, a)
         except BadRecord as bad:
             self._unread += 1
-            self._approximate.append(f"offset {record.offset} at {utc(a)} is a dead letter: {bad}")
+            if self._unread <= UNREAD_TOLD_MAX:
+                self._bad.append(f"offset {record.offset} at {utc(a)}: {bad}")
 
     async def _activate(self, number: int, a: int) -> None:
         if number <= self._number:
@@ -250,11 +257,8 @@ class _Retelling:
         return False
 
 
-READ_UP_S = 30.0
-
-
 def _with_recorded(
-    entries: list[Entry], stored: Sequence[Journal], again: Sequence[Journal]
+    entries: list[Entry], stored: Sequence[Journal], again: Iterable[Journal]
 ) -> list[Entry]:
     """The entries with the journal's lines that deciding again did not give, by time."""
     known = set(again)

@@ -27,7 +27,8 @@ class Story:
 
     `approximate` says why what is told may not be what was decided. `stored`: `state` is the live
     one, not the one decided again. `records` counts the user's records, `unread` those that are
-    dead letters. `dropped` entries were older than those kept. `said`: decision time -> trigger.
+    dead letters (`dead_letters`: the first ones and why). `dropped` entries were older than those
+    kept. `said`: decision time -> trigger.
     """
 
     user: str
@@ -42,6 +43,7 @@ class Story:
     stored: bool = False
     records: int = 0
     unread: int = 0
+    dead_letters: list[str] = field(default_factory=list)
     dropped: int = 0
     said: Mapping[int, str] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ def story_json(story: Story, only: str | None = None) -> dict[str, Any]:
         "to": utc(story.to_ms),
         "records": story.records,
         "unread": story.unread,
+        "dead_letters": story.dead_letters,
         "dropped": story.dropped,
         "approximate": story.approximate,
         "state": "stored" if story.stored else "decided",

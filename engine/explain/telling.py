@@ -60,7 +60,8 @@ def story_lines(story: Story, only: str | None = None) -> Iterable[str]:
     for why in story.approximate:
         yield f"approximate: {why}"
     if story.unread:
-        yield f"{story.unread} records are dead letters"
+        yield f"{story.unread} records are dead letters:"
+        yield from (f"  {_plain(line)}" for line in story.dead_letters)
     for entry in story.profile[-ENTRIES_SHOWN_MAX:]:
         yield f"  {clock(entry.at)}  {_moment(entry, clock)}"
     if not chapters:

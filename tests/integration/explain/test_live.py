@@ -18,6 +18,7 @@ from engine.explain.story import Story, story_json
 from engine.local.kafka import KafkaBroker
 from schemas.partitioner import partition_of
 from tests.integration.stream.rig import PARTITIONS, Rig, make_settings, open_rig
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.service
 
@@ -55,6 +56,7 @@ async def _play(rig: Rig) -> None:
         await rig.send("ann", "Product Added", message_id="p1")
         expected = [("thanks", "ann", "ADMITTED"), ("cart", "ann", "SPACING")]
         await rig.decided(expected)
+        await rig.append(b"{", "ann")
         await rig.apply({**THANKS, "state": "paused"}, CART, FAR, policy=POLICY)
         for name in ("bob", "cid"):
             wrong = (partition_of(name, PARTITIONS) + 1) % PARTITIONS
@@ -71,6 +73,15 @@ async def _replay(rig: Rig, wanted: Range = Range()) -> list[Replayed]:  # noqa:
     return await replay(rig.settings, rig.store, range(PARTITIONS), wanted, 20.0)
 
 
+async def _told_of(rig: Rig, user: str, what: str) -> None:
+    """Wait until the story of the user has it."""
+
+    async def has() -> bool:
+        return any(entry.what == what for entry in (await _explain(rig, user)).entries)
+
+    await eventually(has, within_s=30, every_s=0.2)
+
+
 def _told(story: Story, trigger: str) -> list[tuple[str, str | None]]:
     return [(e.what, e.reason) for e in story.entries if e.trigger == trigger]
 
@@ -80,6 +91,8 @@ async def test_a_live_user_is_explained_as_it_was_decided(rig: Rig) -> None:
     keys = await _everything(rig)
     story = await _explain(rig)
     assert (story.approximate, story.records, story.stored) == ([], 3, True)
+    assert (story.unread, len(story.dead_letters)) == (1, 1)
+    assert "MALFORMED_JSON" in story.dead_letters[0]
     assert _told(story, "thanks") == [("NOT_MATCHED", None), ("ADMITTED", None)]
     assert _told(story, "cart")[-2:] == [("ARMED", None), ("SUPPRESSED", "SPACING")]
     told = story_json(story)
@@ -119,6 +132,28 @@ async def test_a_forwarded_user_is_explained_in_their_own_shard(rig: Rig) -> Non
     await _play(rig)
     story = await _explain(rig, "bob")
     assert _told(story, "thanks") == [("SUPPRESSED", "PAUSED")]
+
+
+async def test_a_guest_who_identifies_is_explained_and_replayed_as_one(rig: Rig) -> None:
+    await rig.apply(FAR)
+    names = {"userId": "ann", "anonymousId": "guest"}
+    added = {"type": "track", "messageId": "p1", "event": "Product Added"} | names
+    del added["userId"]
+    async with rig.worker():
+        await rig.append(msgspec.json.encode(added), "guest")
+        await _told_of(rig, "guest", "ARMED")
+        identify = {"type": "identify", "messageId": "i1", **names}
+        await rig.append(msgspec.json.encode(identify), "ann")
+        await _told_of(rig, "ann", "MERGED")
+        await rig.append(msgspec.json.encode({**added, "messageId": "p2"}), "guest")
+        await _told_of(rig, "ann", "RESTARTED")
+    story = await _explain(rig)
+    assert _told(story, "far") == [("ARMED", None), ("RESTARTED", None)]
+    assert [entry.what for entry in story.profile] == ["MERGED"]
+    assert story.approximate == []
+    guest = await _explain(rig, "guest")
+    assert [entry.what for entry in guest.profile] == ["MERGED", "FORWARDED"]
+    assert not any(one.comparison.different for one in await _replay(rig))
 
 
 async def test_replay_decides_what_was_decided(rig: Rig) -> None:

@@ -196,7 +196,7 @@ def test_watching_changes_no_decision() -> None:
     plain.fire("10d")
     user.watch.advance(ms("10d"))
     assert len(plain.effects.decisions) > 4
-    assert user.watch.decisions == plain.effects.decisions
+    assert list(user.watch.decisions) == plain.effects.decisions
     assert user.watch.state == plain.state
 
 
