@@ -4,7 +4,8 @@
 and answers with a reason or None. The first reason wins. `take` books an admitted candidate,
 `refund` gives it back when it did not reach the user for certain.
 
-A new check is one function here and one row in `CHECKS`.
+A new check is one function here and one row in `CHECKS`; the values that `explain` shows of it
+are a row in `check_values`.
 """
 
 from collections import Counter
@@ -103,8 +104,18 @@ def check_cooldown(candidate: Candidate, state: UserState, at: int) -> Reason | 
     trigger = candidate.trigger
     if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
         return None
-    floor = state.cooled_floor.get(trigger.id)
-    last_user = last_per = floor
+    last_user, last_per = cooled_at(candidate, state)
+    if last_user is not None and at - last_user < trigger.cooldown_user_ms:
+        return Reason.COOLDOWN
+    if last_per is not None and at - last_per < trigger.cooldown_per_ms:
+        return Reason.COOLDOWN
+    return None
+
+
+def cooled_at(candidate: Candidate, state: UserState) -> tuple[int | None, int | None]:
+    """The last admission of the trigger, and the last one for the candidate's per value."""
+    trigger = candidate.trigger
+    last_user = last_per = state.cooled_floor.get(trigger.id)
     for cooled in state.cooled:
         if cooled.trigger != trigger.id:
             continue
@@ -114,11 +125,7 @@ def check_cooldown(candidate: Candidate, state: UserState, at: int) -> Reason | 
             last_user = cooled.at
         if cooled.per == candidate.per and (last_per is None or cooled.at > last_per):
             last_per = cooled.at
-    if last_user is not None and at - last_user < trigger.cooldown_user_ms:
-        return Reason.COOLDOWN
-    if last_per is not None and at - last_per < trigger.cooldown_per_ms:
-        return Reason.COOLDOWN
-    return None
+    return last_user, last_per
 
 
 def check_spacing(candidate: Candidate, state: UserState, at: int) -> Reason | None:

@@ -96,6 +96,11 @@ class Filter:
         self.discriminators = _discriminators(alone)
         self._clauses = clauses_of(tree)
 
+    @property
+    def clauses(self) -> list[tuple[str, str, Any]]:
+        """(path, operator, operand) of each clause, as written."""
+        return [(c.path, c.operator, written(c.operand)) for c in self._clauses]
+
     def explain(self, event: Event, start_fields: Fields) -> list[ClauseResult]:
         """Each clause by itself, in the order written."""
         fields = project(event, _unique(clause.path for clause in self._clauses))

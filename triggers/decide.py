@@ -531,6 +531,8 @@ def _admit(
 ) -> None:
     """Decide one candidate at decision time `at`; book it when it is admitted."""
     trigger = candidate.trigger
+    if out.on_admission is not None:
+        out.on_admission(candidate, state, at)
     state.decided_at = at
     reason = refusal(candidate, state, at)
     if is_unevaluated(candidate, state, at, reason):

@@ -5,11 +5,13 @@ by itself: a batch is.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.decisions import Decision
 from schemas.reasons import Reason, Unevaluated
+from triggers.admission import Candidate
 from triggers.program import CompiledTrigger
 from triggers.state import UserState
 
@@ -89,7 +91,8 @@ class Effects:
 
     `forgotten`: users of whom nothing was left, and how many journal lines there were then: the
     lines before that go, too. `pending`: instances more or less, by trigger and the revision they
-    were armed under.
+    were armed under. `on_admission` sees each candidate, the state and the decision time right
+    before the checks; only `explain` asks for it.
     """
 
     decisions: list[Decision] = field(default_factory=list)
@@ -105,3 +108,4 @@ class Effects:
     unevaluated: Counter[tuple[str, Unevaluated]] = field(default_factory=Counter)
     evicted: Counter[str] = field(default_factory=Counter)
     fired_ms: list[int] = field(default_factory=list)
+    on_admission: Callable[[Candidate, UserState, int], None] | None = None

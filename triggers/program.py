@@ -143,6 +143,12 @@ class _EventIndex(Generic[R]):
             return
         self.rest.append(role)
 
+    def all(self) -> tuple[R, ...]:
+        """Every entry, whatever the event holds."""
+        listed = (roles for table in self.tables.values() for roles in table.roles.values())
+        found = {id(role): role for roles in (self.rest, *listed) for role in roles}
+        return tuple(found.values())
+
     def candidates(self, event: Event) -> list[R]:
         found = self.rest
         for table in self.tables.values():
@@ -244,6 +250,11 @@ class Program:
         if device_of(event) is not None or (self.zoned and "timezone" in context):
             return True
         return bool(self.traits) and (event.traits is not None or "traits" in context)
+
+    def naming(self, event: Event) -> tuple[Role, ...]:
+        """Every role that names the event, whether its conditions hold or not: for `explain`."""
+        index = self.by_event.get(role_name(event) or "")
+        return () if index is None else index.all()
 
     def match(self, name: str, event: Event) -> Hits:
         """The roles whose own conditions (those without `$start`) hold for this event."""

@@ -50,17 +50,18 @@ def open_history(
     sort: bool = False,
     any_order: bool = False,
     row_from: int = 0,
+    talks: bool = True,
 ) -> "Iterator[Iterator[FileEvent]]":
     """The events of `--events` by append time (`any_order`: as they stand, where that does not
     matter), with a progress bar where a person looks on.
 
     Raises CliError, and while reading what `engine.files.read_events` raises. At the end it says on
-    stderr what was wrong with the events.
+    stderr what was wrong with the events, unless it is read once more (`talks`).
     """
     from engine.clock import now_ms
     from engine.files import Span, input_bytes, load_mapping, read_events
 
-    span = Span(_moment("--from", from_, now_ms()), _moment("--to", to, now_ms()))
+    span = Span(moment_ms("--from", from_, now_ms()), moment_ms("--to", to, now_ms()))
     if span.from_ms is not None and span.to_ms is not None and span.from_ms >= span.to_ms:
         raise CliError(ExitCode.INVALID, "--from is not before --to")
     if events.startswith(TOPIC_SCHEME):
@@ -82,6 +83,8 @@ def open_history(
                 row_from=row_from,
                 advance=advance,
             )
+    if not talks:
+        return
     for line in problems.lines():
         talk(line)
     if not problems.events:
@@ -117,7 +120,7 @@ def _topic_history(
         raise CliError(ExitCode.UNREACHABLE, str(error)) from None
 
 
-def _moment(option: str, text: str | None, now_ms: int) -> int | None:
+def moment_ms(option: str, text: str | None, now_ms: int) -> int | None:
     """Milliseconds of an ISO 8601 time (UTC without an offset), or of a duration before now."""
     from triggers.durations import parse_duration
 

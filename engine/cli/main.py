@@ -29,6 +29,8 @@ VERBS = (
     Verb("pause", "engine.cli.pause", "pause", "Stop a trigger from sending."),
     Verb("resume", "engine.cli.resume", "resume", "Let a paused trigger go on."),
     Verb("backtest", "engine.cli.backtest", "backtest", "Decide past events, offline."),
+    Verb("explain", "engine.cli.explain", "explain", "Tell why a user got a message, or none."),
+    Verb("replay", "engine.cli.replay", "replay", "Decide the live log again and compare."),
     Verb("events", "engine.cli.events", "events", "Learn and show the event catalogue."),
     Verb("diff", "engine.cli.diff", "diff", "Compare definitions, and what they would send."),
     Verb("worker", "engine.cli.worker", "worker", "Run the user stage: decide."),

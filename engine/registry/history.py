@@ -108,6 +108,11 @@ class History:
         """Raises KeyError for a number that is no version (0 has no author)."""
         return self._steps[number].about
 
+    def latest_at(self, at_ms: int) -> int:
+        """The version accepted last at that time by its author's clock, 0 for none."""
+        numbers = [n for n, step in self._steps.items() if step.about.at_ms <= at_ms]
+        return max(numbers, default=0)
+
     def contents(self, number: int) -> Contents:
         """What a version holds; raises KeyError for a number that is no version."""
         if number == self.latest:

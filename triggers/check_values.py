@@ -1,0 +1,152 @@
+"""The values behind each check of admission: what `explain` says beside "yes" or "no".
+
+The verdict is the check's own, asked with the same candidate, state and time; here stand only the
+facts it looked at. A check without a row in `FACTS` and `CLAUSES` is explained by its name and its
+reason.
+Names that end in `_at` are times in milliseconds (None: never), in `_ms` durations.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from schemas.reasons import Reason
+from triggers.admission import (
+    CHECKS,
+    Candidate,
+    Check,
+    check_audience,
+    check_caps,
+    check_cooldown,
+    check_device,
+    check_rollout,
+    check_spacing,
+    check_state,
+    check_still,
+    cooled_at,
+)
+from triggers.buckets import BUCKETS, bucket
+from triggers.conditions import ClauseResult
+from triggers.state import UserState
+
+Facts = dict[str, Any]
+
+
+class Weighed(NamedTuple):
+    """One check of one candidate. `name` is `spacing` for `check_spacing`; `reason` None: passed.
+
+    `values["free_at"]`, where there is one, is the first moment at which this check passes if
+    nothing else happens.
+    """
+
+    name: str
+    reason: Reason | None
+    values: Mapping[str, Any]
+    clauses: tuple[ClauseResult, ...] = ()
+
+
+def weigh(candidate: Candidate, state: UserState, at: int) -> tuple[Weighed, ...]:
+    """Every check in its order, also those behind the first refusal. Changes nothing."""
+    return tuple(
+        Weighed(
+            check.__name__.removeprefix("check_"),
+            check(candidate, state, at),
+            FACTS[check](candidate, state, at) if check in FACTS else {},
+            tuple(CLAUSES[check](candidate, state, at)) if check in CLAUSES else (),
+        )
+        for check in CHECKS
+    )
+
+
+def named(checks: Iterable[Weighed], said: Mapping[int, str]) -> tuple[Weighed, ...]:
+    """A check that looked at the last message says whose it was (`last_trigger`), where `said`
+    (decision time -> trigger) knows: a state has the times only."""
+    found = []
+    for check in checks:
+        trigger = said.get(check.values.get("last_at") or -1)
+        if trigger is not None:
+            check = check._replace(values={**check.values, "last_trigger": trigger})
+        found.append(check)
+    return tuple(found)
+
+
+def _state(candidate: Candidate, state: UserState, at: int) -> Facts:
+    return {"state": candidate.trigger.state}
+
+
+def _rollout(candidate: Candidate, state: UserState, at: int) -> Facts:
+    """Buckets below `rollout` are in."""
+    trigger = candidate.trigger
+    if trigger.rollout >= BUCKETS:
+        return {"rollout": BUCKETS}
+    return {"rollout": trigger.rollout, "bucket": bucket(f"rollout:{trigger.id}", candidate.user)}
+
+
+def _audience(candidate: Candidate, state: UserState, at: int) -> Iterable[ClauseResult]:
+    audience = candidate.trigger.audience
+    return () if audience is None else audience.explain(state, at)
+
+
+def _still(candidate: Candidate, state: UserState, at: int) -> Iterable[ClauseResult]:
+    still = candidate.trigger.still
+    return () if still is None else still.explain(state, at, candidate.kept)
+
+
+def _device(candidate: Candidate, state: UserState, at: int) -> Facts:
+    return {"devices": len(state.devices)}
+
+
+def _cooldown(candidate: Candidate, state: UserState, at: int) -> Facts:
+    trigger = candidate.trigger
+    ends = []
+    facts: Facts = {}
+    last_user, last_per = cooled_at(candidate, state)
+    for name, last_at, period_ms in (
+        ("user", last_user, trigger.cooldown_user_ms),
+        ("per", last_per, trigger.cooldown_per_ms),
+    ):
+        if period_ms:
+            facts |= {f"{name}_ms": period_ms, f"{name}_last_at": last_at}
+            ends += [] if last_at is None else [last_at + period_ms]
+    return _with_free_at(facts, ends)
+
+
+def _spacing(candidate: Candidate, state: UserState, at: int) -> Facts:
+    trigger = candidate.trigger
+    if not trigger.marketing:
+        return {"marketing": False}
+    period_ms = trigger.policy.spacing_ms
+    last_at = state.sends[-1] if state.sends else None
+    facts: Facts = {"period_ms": period_ms, "last_at": last_at}
+    return _with_free_at(facts, [] if last_at is None else [last_at + period_ms])
+
+
+def _caps(candidate: Candidate, state: UserState, at: int) -> Facts:
+    if not candidate.trigger.marketing:
+        return {"marketing": False}
+    sends, caps, ends = state.sends, [], []
+    for cap in candidate.trigger.policy.caps:
+        used = sum(at - sent < cap.per_ms for sent in sends)
+        caps.append({"max": cap.max_count, "per_ms": cap.per_ms, "used": used})
+        if len(sends) >= cap.max_count:
+            ends.append(sends[-cap.max_count] + cap.per_ms)
+    return _with_free_at({"caps": caps}, ends)
+
+
+def _with_free_at(facts: Facts, ends: list[int]) -> Facts:
+    return {**facts, "free_at": max(ends)} if ends else facts
+
+
+FACTS: Mapping[Check, Callable[[Candidate, UserState, int], Facts]] = MappingProxyType(
+    {
+        check_state: _state,
+        check_rollout: _rollout,
+        check_device: _device,
+        check_cooldown: _cooldown,
+        check_spacing: _spacing,
+        check_caps: _caps,
+    }
+)
+CLAUSES: Mapping[Check, Callable[[Candidate, UserState, int], Iterable[ClauseResult]]] = (
+    MappingProxyType({check_audience: _audience, check_still: _still})
+)
