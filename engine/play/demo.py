@@ -87,7 +87,7 @@ async def _run(
         watching = spawn(watcher.run(), "watcher")
         played = Played()
         source = read_events(options.events, options.mapping, sort=options.sort)
-        playing = spawn(play_events(settings, source, played, interrupted.is_set), "player")
+        playing = spawn(play_events(settings, source, played, interrupted.is_set, store), "player")
         horizon_ms = 0 if options.history else HORIZON_MS
         settled = Settled(settings, store, horizon_ms)
         await _until_rest(ensemble, playing, settled, watcher, played, view, interrupted)

@@ -6,18 +6,21 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from engine import clock
 from engine.files import FileEvent, to_segment
 from engine.kafka_client import client_options
+from engine.play.merges import Merges
+from engine.ports import ShardStore
 from engine.settings import Settings
 from schemas.events import Event, occurred_at_ms
 from schemas.kinds import Kind, sealed_headers
 from schemas.partitioner import partition_of
 from schemas.records import SignalRecord, encode
 from schemas.topics import Topics
+from triggers.names import is_merging
 
 BATCH_BYTES = 256 << 10
 #: At the clickstream's own pace, events of so long are sent together.
@@ -76,6 +79,7 @@ async def play_events(
     events: Iterable[FileEvent],
     played: Played,
     stopped: Callable[[], bool],
+    store: ShardStore,
 ) -> None:
     """Append every event. With the wall clock at the stream's own pace, its times shifted to now;
     with the log clock as fast as Kafka takes them, and a last tick in every partition.
@@ -92,7 +96,9 @@ async def play_events(
         batches = _Batches(producer, topics.events)
         played.started_s = clock.monotonic_s()
         if settings.clock == "log":
-            await _play_log_time(settings, events, batches, played, stopped)
+            async with AIOKafkaConsumer(**client_options(settings), group_id=None) as consumer:
+                merges = _merges(settings, batches, store, consumer)
+                await _play_log_time(settings, events, batches, played, stopped, merges)
         else:
             await _play_now(settings, events, batches, played, stopped)
         await batches.flush()
@@ -134,8 +140,6 @@ def _entry(
     """Value and headers of an event in the log; a signal of a file becomes a sealed one."""
     if event.type != "signal":
         return to_segment(event, a_ms), []
-    if settings.log_secret is None:
-        raise ValueError("playing signals needs the log secret")
     record = SignalRecord(
         user=event.profile,
         name=event.event or "",
@@ -143,9 +147,29 @@ def _entry(
         at_ms=occurred_at_ms(event, a_ms),
         properties=event.properties or {},
     )
-    secret, value = settings.log_secret.get_secret_value().encode(), encode(record)
+    secret, value = _secret(settings), encode(record)
     key = event.profile.encode()
     return value, sealed_headers(secret, Kind.SIGNAL, partition, key, value)
+
+
+def _merges(
+    settings: Settings, batches: _Batches, store: ShardStore, consumer: AIOKafkaConsumer
+) -> Merges:
+    secret = _secret(settings)
+
+    async def tick(partition: int, a_ms: int) -> None:
+        headers = sealed_headers(secret, Kind.TICK, partition, b"", b"")
+        await batches.add(partition, b"", b"", a_ms, headers)
+        await batches.flush()
+
+    topics = Topics(settings.topic_prefix)
+    return Merges(settings.partitions, topics, secret, store, consumer, tick)
+
+
+def _secret(settings: Settings) -> bytes:
+    if settings.log_secret is None:
+        raise ValueError("playing into the log needs the log secret")
+    return settings.log_secret.get_secret_value().encode()
 
 
 async def _play_log_time(
@@ -154,11 +178,12 @@ async def _play_log_time(
     batches: _Batches,
     played: Played,
     stopped: Callable[[], bool],
+    merges: Merges,
 ) -> None:
     homes: dict[str, int] = {}
     for found in events:
         event = found.event
-        user = event.profile
+        user = merges.profile(event)
         home = homes.get(user)
         if home is None and event.type == "signal":
             home = partition_of(user, settings.partitions)
@@ -169,14 +194,17 @@ async def _play_log_time(
                 **(event.context or {}),
             }
         value, headers = _entry(settings, event, found.a_ms, home)
+        if user != event.profile and not headers:
+            headers = merges.forwarded(user, home, value)
         await batches.add(home, user.encode(), value, found.a_ms, headers)
         _count(played, found, user)
+        if is_merging(event):
+            await merges.follow(event, user, found.a_ms)
         if not played.events % 4096:
             await asyncio.sleep(0)
             if stopped():
                 return
-    assert settings.log_secret is not None
-    secret = settings.log_secret.get_secret_value().encode()
+    secret = _secret(settings)
     for partition in range(settings.partitions):
         headers = sealed_headers(secret, Kind.TICK, partition, b"", b"")
         await batches.add(partition, b"", b"", played.last_a_ms, headers)
