@@ -3,7 +3,8 @@
 A text may use `start` (the first event), `event` (the completing one), `trigger.id`, and in a
 bundle `items`, each with a `start` and an `event` of its own: anything else is refused when the
 trigger is registered. Only the values a text names are kept in the user's state and in the
-delivery. Undefined values are errors (TEMPLATE_ERROR), never empty strings.
+delivery. Undefined values are errors (TEMPLATE_ERROR), never empty strings; the `default` filter
+says what to write instead.
 Limits: 4 KB of output, 1,000 loop iterations; no include or render.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from liquid import BoundTemplate, Environment, StrictUndefined
+from liquid import BoundTemplate, Environment, StrictDefaultUndefined
 from liquid.exceptions import LiquidError
 
 from triggers.paths import check_path
@@ -20,8 +21,9 @@ from triggers.problems import suggestion
 
 EVENT_ROOTS = ("start", "event")
 ITEMS_ROOT = "items"
-#: What Liquid itself says of a list.
-_ITEMS_NAMES = ("size", "first", "last")
+#: What Liquid itself says of a list: elements, and how many.
+_ITEMS_ELEMENTS = ("first", "last")
+_ITEMS_NAMES = ("size", *_ITEMS_ELEMENTS)
 LOCALE_PATH = "context.locale"
 OUTPUT_BYTES_MAX = 4096
 
@@ -41,7 +43,7 @@ class _Environment(Environment):
     context_depth_limit = 10
 
 
-_environment = _Environment(undefined=StrictUndefined)
+_environment = _Environment(undefined=StrictDefaultUndefined)
 for _tag in ("include", "render"):
     _environment.tags.pop(_tag, None)
 
@@ -99,6 +101,8 @@ def _checked(root: str, segments: list[Any]) -> tuple[str, str] | None:
         return None
     if root == ITEMS_ROOT:
         below = [segment for segment in segments[1:] if isinstance(segment, str)]
+        if below and below[0] in _ITEMS_ELEMENTS:
+            del below[0]
         if below and below[0] not in (*EVENT_ROOTS, *_ITEMS_NAMES):
             raise TextError(f"unknown value 'items.{below[0]}': an item has `start` and `event`")
         return _of_item(below)

@@ -40,6 +40,18 @@ def test_a_missing_value_is_an_error_and_never_an_empty_string() -> None:
             render(source)
 
 
+def test_the_default_filter_says_what_stands_for_a_missing_value() -> None:
+    text = compile_text('{{ start.properties.name | default: "it" }} waits')
+    assert text.render(scope_of({}, "t")) == "it waits"
+    assert text.render(scope_of({"start": {"properties.name": "Kettle"}}, "t")) == "Kettle waits"
+
+
+def test_what_is_read_of_the_first_item_is_declared_as_of_every_item() -> None:
+    for item in ("items.first", "items.last", "items[0]"):
+        text = compile_text(f"{{{{ {item}.start.properties.name }}}}")
+        assert text.paths == (("start", "properties.name"),)
+
+
 def test_nested_paths_become_nested_values_again() -> None:
     assert render("{{ start.properties.a.b.c }}", a__b__c=5) == "5"
     assert render("{{ start.properties.a.b }}{{ start.properties.a.c }}", a__b=1, a__c=2) == "12"
