@@ -36,7 +36,7 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
     "policy": frozenset({"global_control", "quiet", "settle", "worth"}),
     "test": frozenset({"consent"}),
-    "test_event": frozenset({"item", "outcome", "signal"}),
+    "test_event": frozenset({"item", "outcome"}),
     "channel": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
 }
 

@@ -22,7 +22,7 @@ from pydantic import (
 from schemas.events import ID_CHARS_MAX, to_ms
 from schemas.reasons import Outcome, Reason
 from triggers.durations import format_duration
-from triggers.fields import DurationMs, EventName, Id, Name, Zone
+from triggers.fields import DurationMs, EventName, Id, Name, SignalName, Zone
 from triggers.model import Model, refusal
 from triggers.problems import Problem, suggestion
 
@@ -108,7 +108,7 @@ _User = Annotated[StrictStr, Field(min_length=1, max_length=ID_CHARS_MAX)]
 
 
 class GivenEvent(Model):
-    """One message that reaches the log: `event`, or `type` for one without a name."""
+    """One message that reaches the log: `event`, `type` for one without a name, or a `signal`."""
 
     row = "test_event"
 
@@ -118,6 +118,8 @@ class GivenEvent(Model):
     """The name triggers use; `Page: Home` makes a page, `Screen: Cart` a screen."""
     type: Literal["identify", "group", "alias"] | None = None
     """A message without a name, instead of `event`."""
+    signal: SignalName | None = None
+    """A signal of that name, instead of `event`; `user` and `properties` go with it."""
     properties: Values = Field(default_factory=dict)
     """What `properties.<name>` reads."""
     traits: Values = Field(default_factory=dict)
@@ -136,7 +138,9 @@ class GivenEvent(Model):
     """When it happened on the phone, if that is not when it arrived."""
 
     def cross_problems(self) -> Iterable[Problem]:
-        if self.event is None and self.type is None:
+        if self.signal is not None:
+            yield from self._signal_problems()
+        elif self.event is None and self.type is None:
             yield Problem((), "an event of a test has `event`, or `type` for one without a name")
         if self.event is not None and self.type is not None:
             yield Problem(("type",), "`event` has a type already: leave one out", at_key=True)
@@ -144,6 +148,12 @@ class GivenEvent(Model):
             yield Problem((), "`previous` and `type: alias` go together")
         if self.occurred_at_ms is not None and self.occurred_at_ms > self.at_ms:
             yield Problem(("occurred_at",), "`occurred_at` is not later than `at`")
+
+    def _signal_problems(self) -> Iterable[Problem]:
+        told = ("event", "type", "traits", "context", "anonymous", "previous")
+        for name in told:
+            if name in self.model_fields_set:
+                yield Problem((name,), f"a signal has no `{name}`: leave it out", at_key=True)
 
 
 class Expected(Model):

@@ -12,17 +12,20 @@ from engine.testing.cases import Case
 from schemas.decisions import Decision
 from schemas.deliveries import Delivery
 from schemas.events import Event
-from schemas.reasons import Outcome, Unevaluated
+from schemas.reasons import Outcome, Reason, Unevaluated
+from schemas.records import OutcomeRecord
 from triggers.decide import (
     apply_event,
     apply_merge,
     apply_merged,
+    apply_outcome,
     fire_before,
     next_due,
     per_value,
 )
 from triggers.definition import TriggerDefinition
 from triggers.effects import Admitted, Effects
+from triggers.names import outcome_name
 from triggers.program import NO_HITS, Hits
 from triggers.state import DAY_MS, Device, Instance, UserState
 from triggers.testcases import TEST_USER, GivenEvent
@@ -88,11 +91,11 @@ class Timeline:
     def _event(self, given: GivenEvent, number: int) -> Event:
         test = self.case.test
         properties = dict(given.properties)
-        kind = str(given.type or "track")
-        name = given.event
+        kind = "track" if given.signal is None else "signal"
+        kind, name = given.type or kind, given.event or given.signal
         for prefix, view in _VIEWS.items():
-            if name is not None and name.startswith(prefix):
-                kind, properties["name"], name = view, name.removeprefix(prefix), None
+            if given.event is not None and given.event.startswith(prefix):
+                kind, properties["name"], name = view, given.event.removeprefix(prefix), None
         occurred_ms = given.at_ms if given.occurred_at_ms is None else given.occurred_at_ms
         user = given.user
         if user is None and given.anonymous is None:
@@ -106,7 +109,7 @@ class Timeline:
             previous_id=given.previous,
             timestamp=_EPOCH + timedelta(milliseconds=test.now_ms + occurred_ms),
             properties=properties,
-            context={"timezone": test.zone, **given.context},
+            context=None if given.signal else {"timezone": test.zone, **given.context},
             traits=given.traits or None,
         )
 
@@ -182,10 +185,22 @@ class Timeline:
             self.got.append(self._outcome(decision, admitted))
         if deliveries:
             # Every send is accepted at once, as in a backtest.
+            for admitted in deliveries.values():
+                self._accept(state, admitted)
             state.pending.clear()
         pattern = self.case.program.triggers[self.case.trigger.id].pattern
         self.started |= any(got.trigger == self.case.trigger.id for got in self.got)
         self.started |= pattern.due(state) > 0
+
+    def _accept(self, state: UserState, admitted: Admitted) -> None:
+        """Tell the patterns that wait for it; what they admit is collected in its turn."""
+        trigger, at_ms = admitted.trigger.id, admitted.decided_at_ms
+        if outcome_name(trigger, Reason.ACCEPTED.lower()) not in self.case.program.by_event:
+            return
+        record = OutcomeRecord(admitted.delivery_id, admitted.user, trigger, Reason.ACCEPTED, at_ms)
+        effects = Effects()
+        apply_outcome(self.case.program, admitted.user, state, record, at_ms, effects)
+        self._collect(state, effects)
 
     def _outcome(self, decision: Decision, admitted: Admitted | None) -> Got:
         title = body = error = None

@@ -2,8 +2,10 @@
 
 import pytest
 
+from engine.testing.cases import cases_of
 from engine.testing.run import run_case
 from tests.unit.testing.playing import CART, cases, diff, verdict
+from triggers.loader import load_workspace
 
 ADDED = "{at: 0m, event: Added, properties: {price: 50, id: p1, name: Boots}}"
 SAYS = (
@@ -234,3 +236,30 @@ def test_what_a_guest_began_goes_on_when_they_identify() -> None:
     assert verdict(f"{guest}, {known}, {ordered}", cancelled).passed
     as_guest = ordered.replace("user: ann", "anonymous: a1")
     assert verdict(f"{guest}, {known}, {as_guest}", cancelled).passed
+
+
+def test_a_signal_starts_what_waits_for_it_and_is_no_activity() -> None:
+    risk = "id: cart\nwhen: {signal: risk, where: {properties.score: {gte: 0.8}}}\n"
+    high = "{at: 1h, signal: risk, properties: {score: 0.9}}"
+    low = "{at: 0h, signal: risk, properties: {score: 0.1}}"
+    assert verdict(f"{low}, {high}", "{at: 1h, outcome: ADMITTED}", trigger=risk).passed
+    assert verdict(low, "", trigger=risk).why == (
+        "0s signal: when: properties.score is 0.1, not gte 0.8",
+    )
+    idle = "id: cart\nwhen: {idle: 7d}\n"
+    seen = "{at: 0h, event: Looked}"
+    assert verdict(f"{seen}, {high}", "{at: 7d, outcome: ADMITTED}", trigger=idle).passed
+
+
+def test_what_waits_for_an_accepted_message_hears_of_it_at_once() -> None:
+    files = {
+        "triggers/first.yaml": "id: first\nwhen: {event: Added}\n",
+        "triggers/then.yaml": "id: then\nwhen: {outcome: accepted, trigger: first}\nwait: 2h\n"
+        "unless: {event: Opened}\ntests:\n"
+        "- {name: fires, with: [first], events: [{at: 0s, event: Added}],"
+        " expect: [{at: 2h, outcome: ADMITTED}]}\n"
+        "- {name: cancels, with: [first], events: [{at: 0s, event: Added},"
+        " {at: 1h, event: Opened}], expect: [{at: 1h, outcome: CANCELLED}]}\n",
+    }
+    found = [run_case(case) for case in cases_of(load_workspace(files))]
+    assert [one.passed for one in found] == [True, True]
