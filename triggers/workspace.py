@@ -14,6 +14,7 @@ from triggers.audience import parse_audience
 from triggers.definition import DEFAULT_POLICY, Policy, TriggerDefinition
 from triggers.fields import check_id
 from triggers.model import problems_of
+from triggers.patterns.item import ItemWhen
 from triggers.patterns.outcome import OutcomeWhen
 from triggers.patterns.place import PlaceWhen
 from triggers.places import unknown_places
@@ -191,8 +192,12 @@ def audience_problems(trigger: TriggerDefinition, shared: Shared) -> list[Proble
 def pattern_problems(
     trigger: TriggerDefinition, triggers: Collection[str], shared: Shared
 ) -> list[Problem]:
-    """What a pattern names must be there: places, and the trigger whose message it reacts to."""
+    """What a pattern names must be there: places, relations, the trigger whose message it reacts
+    to."""
     when = trigger.when
+    if isinstance(when, ItemWhen) and when.relation not in shared.relations:
+        hint = suggestion(when.relation, shared.relations)
+        return [Problem(("when", "relation"), f"unknown relation '{when.relation}'{hint}")]
     if isinstance(when, PlaceWhen) and when.place not in shared.places:
         return [Problem(("when", "place"), unknown_places(when.place, shared.places))]
     if isinstance(when, OutcomeWhen):

@@ -11,6 +11,8 @@ from triggers.workspace import DefinitionErrors, load_documents
 
 ITEM = {"item": "price_drop", "relation": "favourite"}
 SCHEDULE = {"schedule": {"days": ["mon"], "at": "16:45", "zone": "user"}}
+RELATION = {"add": "Added", "item": "properties.id"}
+FILES = {"relations": {name: RELATION for name in ("favourite", "cart", "waitlist")}}
 
 
 def draft(when: Any, **fields: Any) -> dict[str, Any]:
@@ -30,11 +32,23 @@ def draft(when: Any, **fields: Any) -> dict[str, Any]:
     ],
 )
 def test_a_draft_is_kept_whole_and_compiles(when: Any) -> None:
-    made = load_documents([draft(when)]).triggers["later"]
-    assert load_documents([made.to_document()]).triggers["later"] == made
+    made = load_documents([draft(when)], files=FILES).triggers["later"]
+    assert load_documents([made.to_document()], files=FILES).triggers["later"] == made
     program = compile_program(1, [RegisteredTrigger(made, 1, "live", 0)], {})
     assert program.by_event == {}
     assert program.watching == ()
+
+
+def test_the_relation_of_a_draft_has_to_be_there() -> None:
+    files = {
+        "triggers/later.yaml": "id: later\nwhen: {item: low_stock, relation: carts, below: 5}\n",
+        "relations.yaml": "cart: {add: Added, item: properties.id}\n",
+    }
+    with pytest.raises(DefinitionErrors) as caught:
+        load_workspace(files)
+    assert str(caught.value) == (
+        "triggers/later.yaml:2:35: unknown relation 'carts' (did you mean 'cart'?)"
+    )
 
 
 @pytest.mark.parametrize("state", ["live", "shadow", "paused"])
