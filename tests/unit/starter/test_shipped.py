@@ -24,6 +24,7 @@ from engine.testing.run import run_case
 from schemas.reasons import Outcome
 from triggers.loader import load_workspace
 from triggers.names import ANY, signal_name
+from triggers.schema import SCHEMAS
 from triggers.workspace import DefinitionError
 
 CATALOG = Path(str(files("triggers") / "catalog"))
@@ -140,10 +141,13 @@ def test_all_of_it_is_copied_with_what_editors_need_and_passes_there(tmp_path: P
     copied = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
     assert copied == {
         *catalogue_texts(),
-        "schema/trigger.schema.json",
-        "schema/policy.schema.json",
+        *(f"schema/{name}.schema.json" for name in SCHEMAS),
     }
     assert load_folder(tmp_path) == load_folder(CATALOG)
+    for name, text in catalogue_texts().items():
+        start, _, schema = text.splitlines()[0].partition("=")
+        assert start == "# yaml-language-server: $schema"
+        assert ((tmp_path / name).parent / schema).is_file()
 
 
 @pytest.mark.parametrize("trigger", sorted(WORKSPACE.triggers))

@@ -12,7 +12,7 @@ from triggers.workspace import DefinitionErrors, load_documents
 ITEM = {"item": "price_drop", "relation": "favourite"}
 SCHEDULE = {"schedule": {"days": ["mon"], "at": "16:45", "zone": "user"}}
 RELATION = {"add": "Added", "item": "properties.id"}
-FILES = {"relations": {name: RELATION for name in ("favourite", "cart", "waitlist")}}
+FILES = {"relations": dict.fromkeys(("favourite", "cart", "waitlist"), RELATION)}
 
 
 def draft(when: Any, **fields: Any) -> dict[str, Any]:
