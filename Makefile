@@ -36,7 +36,7 @@ check: ## The fast gate: lint, format, types, import contracts (after make setup
 	$(BIN)/lint-imports
 
 tests:
-	$(PYTEST) -m "not soak" tests/unit tests/reference tests/contract tests/integration
+	$(PYTEST) -m "not soak" tests/unit tests/reference tests/oracles tests/contract tests/integration
 
 crash:
 	$(PYTEST) -m "not soak" tests/crash

@@ -234,7 +234,9 @@ def refund(state: UserState, pending: Pending) -> None:
     """Give back what a delivery took that did not reach the user for certain."""
     if pending.counts and pending.at in state.sends:
         state.sends.remove(pending.at)
-    taken = (pending.trigger, pending.per, pending.at)
+    pers = (pending.per, *pending.others)
     state.cooled = [
-        cooled for cooled in state.cooled if (cooled.trigger, cooled.per, cooled.at) != taken
+        cooled
+        for cooled in state.cooled
+        if (cooled.trigger, cooled.at) != (pending.trigger, pending.at) or cooled.per not in pers
     ]

@@ -478,14 +478,16 @@ def _arm(
         out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
         return False
     current = absence.find(state, trigger.id, per)
-    if current is not None and not (trigger.restart and e >= current.start_e):
+    # A series that has begun to speak is restarted by a later start only, as one that has ended.
+    spoken = current is not None and current.progress is not None and current.progress.step > 0
+    if current is not None and not (trigger.restart and e >= current.start_e + spoken):
         return False
     if current is None and absence.is_repeated(state, trigger.id, per, e):
         out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
         return False
     if e == a:
         absence.remember_untimed(state, trigger.id, activation.key, a, out)
-    chain_e = 0 if current is None else current.chain_e or current.start_e
+    chain_e = 0 if current is None or spoken else current.chain_e or current.start_e
     if current is not None:
         _remove(state, current, out)
     instance = Instance(
@@ -599,6 +601,7 @@ def _book(
             counts=trigger.marketing,
             drop_at=max(expires_at, at) + DAY_MS,
             fields=candidate.kept if trigger.unless or trigger.still is not None else {},
+            others=[waiting.per for waiting in candidate.items[1:]],
         )
     )
     if len(state.pending) > PENDING_MAX:

@@ -95,7 +95,8 @@ class Cooled(msgspec.Struct, array_like=True, gc=False):
 class Pending(msgspec.Struct, array_like=True, gc=False):
     """An admitted delivery whose outcome is not in the log yet; it can still be cancelled.
 
-    `at`: when it was admitted, which tells what it took; `counts`: it took one of `sends`.
+    `at`: when it was admitted, which tells what it took; `counts`: it took one of `sends`;
+    `others`: the `per` values of a bundle beside the first.
     """
 
     delivery: bytes
@@ -106,6 +107,7 @@ class Pending(msgspec.Struct, array_like=True, gc=False):
     drop_at: int
     cancelled: bool = False
     fields: dict[str, Any] = {}
+    others: list[str] = []
 
 
 class Waiting(msgspec.Struct, array_like=True, gc=False):

@@ -40,21 +40,23 @@ def read(message: Any, path: str) -> Any:
     return reached if "*" in path.split(".") else reached[0]
 
 
-def judge(where: Mapping[str, Any], message: Any, start: Any) -> Verdict:
-    """Everything under one mapping must hold; `start` is the message `$start` refers to."""
+def judge(where: Mapping[str, Any], message: Any, start: Any, event: Any = None) -> Verdict:
+    """Everything under one mapping must hold; `start` and `event` are the messages that `$start`
+    and `$event` refer to."""
+    referred = {"$start.": start, "$event.": event}
     verdicts: list[Verdict] = []
     for key, condition in where.items():
         if key == "all":
-            verdicts.append(conjunction([judge(part, message, start) for part in condition]))
+            verdicts.append(conjunction([judge(part, message, start, event) for part in condition]))
         elif key == "any":
-            verdicts.append(disjunction([judge(part, message, start) for part in condition]))
+            verdicts.append(disjunction([judge(part, message, start, event) for part in condition]))
         elif key == "not":
-            inner = judge(condition, message, start)
+            inner = judge(condition, message, start, event)
             verdicts.append(None if inner is None else not inner)
         else:
             operators = condition if isinstance(condition, dict) else {"eq": condition}
             for operator, operand in operators.items():
-                verdicts.append(clause(key, operator, operand, message, start))
+                verdicts.append(clause(key, operator, operand, message, referred))
     return conjunction(verdicts)
 
 
@@ -66,22 +68,25 @@ def disjunction(verdicts: list[Verdict]) -> Verdict:
     return True if True in verdicts else None if None in verdicts else False
 
 
-def clause(path: str, operator: str, operand: Any, message: Any, start: Any) -> Verdict:
+def clause(
+    path: str, operator: str, operand: Any, message: Any, referred: Mapping[str, Any]
+) -> Verdict:
     value = read(message, path)
     values = value if "*" in path.split(".") and value is not ABSENT else [value]
     if operator == "exists":
         return any(one is not ABSENT and one is not None for one in values) is operand
-    operand = resolved(operand, operator, start)
+    operand = resolved(operand, operator, referred)
     return disjunction([compared(one, operator, operand) for one in values])
 
 
-def resolved(operand: Any, operator: str, start: Any) -> Any:
+def resolved(operand: Any, operator: str, referred: Mapping[str, Any]) -> Any:
     """References replaced; ABSENT when one leads nowhere (an `in` can do without)."""
-    if isinstance(operand, str) and operand.startswith("$start."):
-        value = read(start, operand.removeprefix("$start."))
-        return ABSENT if value is None else value
+    for root, message in referred.items():
+        if isinstance(operand, str) and operand.startswith(root):
+            value = read(message, operand.removeprefix(root))
+            return ABSENT if value is None else value
     if isinstance(operand, list):
-        parts = [resolved(part, operator, start) for part in operand]
+        parts = [resolved(part, operator, referred) for part in operand]
         return ABSENT if ABSENT in parts and operator != "in" else parts
     return operand
 

@@ -13,7 +13,9 @@ from schemas.decisions import Decision
 from schemas.events import Event, event_name
 from schemas.reasons import Reason
 from schemas.records import DeadToken, OutcomeRecord
-from tests.reference.interpreter import DAY, FOREVER, Row, interpret
+from tests.reference.admitting import Row
+from tests.reference.interpreter import FOREVER, interpret
+from tests.reference.patterns import DAY
 from tests.reference.workloads import T0, Workspace
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.decide import apply_event, apply_outcome, fire_before, next_due, per_value
@@ -108,17 +110,22 @@ class World:
 
     def outcome(self, gap: int, back: int, reason: str, dead: tuple[str, ...]) -> None:
         """Append the outcome of a delivery that the log has decided by now."""
-        admitted = [row for row in self.expected() if row[4] == "ADMITTED"]
+        rows = self.expected()
+        admitted = [row for row in rows if row[4] == "ADMITTED"]
         self.now += gap
         if not admitted:
             return
-        trigger, user, activation, *_ = admitted[-1 - back % len(admitted)]
+        row = admitted[-1 - back % len(admitted)]
+        trigger, user, activation, *_ = row
+        # Every step of a series has had its row, refused or not.
+        steps = [one for one in rows if one[:3] == row[:3]]
         self.apply(
             {
                 "a": self.now,
                 "user": user,
                 "trigger": trigger,
                 "activation": activation,
+                "step": steps.index(row),
                 "outcome": reason,
                 "dead": list(dead),
             }
@@ -146,7 +153,7 @@ class World:
             if earlier.get("message", {}).get("messageId") == activation:
                 per = per_value(trigger, event_of(earlier)) or ""
         return OutcomeRecord(
-            delivery_id=delivery_id(name, user, activation, per, 0),
+            delivery_id=delivery_id(name, user, activation, per, record["step"]),
             user=user,
             trigger=name,
             reason=Reason(record["outcome"]),

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.reference import filters, interpreter
-from tests.reference.interpreter import DAY, HOUR, Row, interpret
+from tests.reference import admitting, filters, interpreter, patterns
+from tests.reference.admitting import Row
+from tests.reference.interpreter import HOUR, interpret
+from tests.reference.patterns import DAY
 
 CART: dict[str, Any] = {
     "id": "cart",
@@ -36,7 +38,7 @@ def rows(*log: dict[str, Any], until: int = 10 * DAY, **changes: Any) -> list[Ro
     return interpret([{**CART, **changes}], POLICIES, log, until=until)
 
 
-@pytest.mark.parametrize("module", [filters, interpreter])
+@pytest.mark.parametrize("module", [filters, patterns, admitting, interpreter])
 def test_it_imports_nothing_of_what_it_is_compared_with(module: Any) -> None:
     found = set()
     for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
@@ -44,7 +46,8 @@ def test_it_imports_nothing_of_what_it_is_compared_with(module: Any) -> None:
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module or "")
-    assert found <= sys.stdlib_module_names | {"collections.abc", "tests.reference.filters"}
+    own = {f"tests.reference.{name}" for name in ("filters", "patterns", "admitting")}
+    assert found <= sys.stdlib_module_names | {"collections.abc"} | own
 
 
 def test_an_absence_fires_at_its_deadline() -> None:
@@ -66,6 +69,7 @@ def test_a_refunded_message_frees_the_cap() -> None:
         "user": "u",
         "trigger": "cart",
         "activation": "m0",
+        "step": 0,
         "outcome": "REJECTED",
         "dead": [],
     }

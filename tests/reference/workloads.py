@@ -10,7 +10,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.reference.interpreter import DAY, GIVEN_BACK, HOUR, duration
+from tests.reference.admitting import GIVEN_BACK
+from tests.reference.interpreter import HOUR, duration
+from tests.reference.patterns import DAY
 
 Pick = Callable[[Sequence[Any]], Any]
 
@@ -25,6 +27,7 @@ ITEMS = (1, 1.0, "1", True, 2, "shoe", None, [1], {"x": 1}, {"lat": 1, "lon": -1
 GAPS = (0, 0, 1, 10 * MINUTE, 30 * MINUTE, HOUR, HOUR, 3 * HOUR, 12 * HOUR, DAY, DAY + 1)
 LAGS = (0, 0, 0, 0, 1, 10 * MINUTE, HOUR, 2 * HOUR, 20 * HOUR, -10 * MINUTE, None)
 TOO_LATE = (DAY, DAY + 1, 3 * DAY)
+WITHIN = ("10m", "1h", "1h", "3h", "1d")
 WAITS = ("10m", "1h", "2h", "1d")
 TIMES = ("1h", "2h", "1d")
 STATES = ("live",) * 8 + ("shadow", "paused", "draft")
@@ -68,10 +71,15 @@ def condition(pick: Pick) -> Any:
     return {operator: {"in": [1, "shoe"], "not_in": [1, "shoe"], "prefix": "sh"}.get(operator, 1)}
 
 
-def start_condition(pick: Pick) -> Any:
-    path = pick(("$start.properties.item", "$start.properties.price"))
+def start_condition(pick: Pick, events: Sequence[str]) -> Any:
+    path = pick((*STARTS, *STARTS, *events))
     compared = {pick(("ne", "gte", "lt")): path}
     return pick((path, compared, {"in": [2, path]}, {"between": [path, 9]}))
+
+
+STARTS = ("$start.properties.item", "$start.properties.price")
+#: What completed the pattern; an `unless` may name it, too.
+EVENTS = ("$event.properties.item", "$event.properties.price")
 
 
 def path_of(pick: Pick) -> str:
@@ -79,8 +87,11 @@ def path_of(pick: Pick) -> str:
     return str(pick((*(f"properties.{path}" for path in paths), "context.city", "traits.city")))
 
 
-def where(pick: Pick, references: bool) -> dict[str, Any]:
-    make = start_condition if references and pick(SOMETIMES) else condition
+def where(pick: Pick, references: bool, events: Sequence[str] = ()) -> dict[str, Any]:
+    def make(pick: Pick) -> Any:
+        return start_condition(pick, events) if refers else condition(pick)
+
+    refers = references and pick(SOMETIMES)
     first = {path_of(pick): make(pick)}
     shape = pick(("plain", "plain", "two", "not", "any", "all"))
     if shape == "two":
@@ -90,12 +101,35 @@ def where(pick: Pick, references: bool) -> dict[str, Any]:
     return {shape: [first, {path_of(pick): condition(pick)}]} if shape in ("any", "all") else first
 
 
-def clause(pick: Pick, references: bool = False) -> dict[str, Any]:
+def clause(pick: Pick, references: bool = False, events: Sequence[str] = ()) -> dict[str, Any]:
     made: dict[str, Any] = {"event": pick((*NAMES, ["Added", "Page: home"]))}
     if references and pick((True, False)):
-        made["where"] = {"properties.item": "$start.properties.item"}
+        made["where"] = {"properties.item": pick((STARTS[0], STARTS[0], *events))}
     elif pick(SOMETIMES):
-        made["where"] = where(pick, references)
+        made["where"] = where(pick, references, events)
+    return made
+
+
+def pattern(pick: Pick) -> dict[str, Any]:
+    """Any pattern but `idle`."""
+    form = pick(("event", "event", "event", "nth", "count", "count", "sequence", "sequence"))
+    if form == "sequence":
+        steps = [clause(pick), *(clause(pick, True) for _ in range(pick((1, 1, 2))))]
+        if pick(SOMETIMES):
+            # One event for two steps; the first is found by its equality, the second by its name.
+            steps[0]["where"] = {"properties.item": 1}
+            steps[1] = {"event": steps[0]["event"]}
+        return {"sequence": steps, "within": pick(WITHIN)}
+    made = clause(pick)
+    if form == "nth":
+        made["nth"] = pick((1, 2, 3))
+    if form == "count":
+        made |= {"count": pick((2, 2, 3)), "within": pick(WITHIN)}
+        paths = ["properties.item", "properties.price"]
+        if pick(SOMETIMES):
+            made["distinct"] = paths.pop(pick((0, 1)))
+        if pick(SOMETIMES):
+            made["same"] = paths.pop()
     return made
 
 
@@ -114,23 +148,40 @@ def trigger(pick: Pick, number: int) -> dict[str, Any]:
         "priority": pick((10, 50, 90)),
         "policy": pick(("default", "other")),
     }
-    form = pick(("immediate", "absence", "absence", "idle"))
+    form = pick(("immediate", "immediate", "absence", "absence", "delay", "series", "idle"))
     made["per"] = pick(("user", "event", "properties.item", "properties.item"))
     if form == "idle":
         made |= {"when": {"idle": pick(("1h", "3h", "1d"))}, "per": "user"}
     else:
-        made["when"] = clause(pick)
+        made["when"] = pattern(pick)
     if pick((True, False)):
         made["cooldown"] = cooldown(pick, made["per"])
     if pick(SOMETIMES):
         made["expires"] = pick(("10m", "3d"))
-    if form == "absence":
-        made["wait"] = pick(WAITS)
-        made["unless"] = [clause(pick, True) for _ in range(pick((1, 1, 2)))]
-        made["on_repeat"] = pick(("restart", "restart", "keep"))
-        if made["on_repeat"] == "restart" and pick((True, False)):
-            longer = [w for w in (*WAITS, "3h") if duration(w) >= duration(made["wait"])]
-            made["restart_at_most"] = pick(longer)
+    if form in ("absence", "delay", "series"):
+        made |= waiting(pick, form)
+    if form != "series" and pick((False, False, True)):
+        made["bundle"] = {"window": pick(("10m", "1h", "3h")), "max": pick((2, 2, 3, 10))}
+    return made
+
+
+def waiting(pick: Pick, form: str) -> dict[str, Any]:
+    """What makes an instance of a match."""
+    made: dict[str, Any] = {}
+    first = pick(WAITS[:3])
+    if form == "series":
+        afters = [first, *pick((["3h"], ["3h", "1d"], []))]
+        made["series"] = [{"after": after, "message": f"m{after}"} for after in afters]
+        text = {"push": {"title": "a", "body": "b"}}
+        made["messages"] = {f"m{after}": text for after in afters}
+    else:
+        first = made["wait"] = pick(WAITS)
+    if form == "absence" or (form == "series" and pick((True, False))):
+        made["unless"] = [clause(pick, True, EVENTS) for _ in range(pick((1, 1, 2)))]
+    made["on_repeat"] = pick(("restart", "restart", "keep"))
+    if made["on_repeat"] == "restart" and pick((True, False)):
+        longer = [w for w in (*WAITS, "3h") if duration(w) >= duration(first)]
+        made["restart_at_most"] = pick(longer)
     return made
 
 
@@ -205,7 +256,7 @@ def history(pick: Pick, lags: Sequence[int | None], lengths: Sequence[int]) -> l
     first.values["message"]["context"]["device"] = {"token": "d1", "type": "android"}
     steps = [first]
     for _ in range(pick(lengths)):
-        kind = pick(("event",) * 8 + ("repeat", "outcome", "poll", "restart", "forget"))
+        kind = pick(("event",) * 8 + ("repeat", "outcome", "outcome", "poll", "restart", "forget"))
         if kind == "event":
             steps.append(event(pick, lags))
         elif kind == "repeat":

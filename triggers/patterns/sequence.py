@@ -109,6 +109,11 @@ class SequencePattern(Pattern):
             self._bound(values, per, a, evicted)
             return True
         del values[per]
+        # Used up: the event is not to take another step of the next sequence (decision 0006).
+        for other in self._steps_of(self.wants[want].name):
+            mark = mark_of(event.message_id, str(other))
+            if not is_recent(recent, mark, a):
+                evicted["recent"] += remember_recent(recent, mark, a)
         first, last = chain
         return Activation(
             key=first[2],
@@ -119,6 +124,11 @@ class SequencePattern(Pattern):
             start_fields=first[3],
             event_fields={p: v for p, v in last[3].items() if p in self.event_paths},
         )
+
+    def _steps_of(self, name: str) -> list[int]:
+        return [
+            step for want, step in zip(self.wants, self.steps, strict=True) if want.name == name
+        ]
 
     def _chain(self, matches: list[Match]) -> tuple[Match, Match] | None:
         """The first and the last match of the earliest complete sequence."""

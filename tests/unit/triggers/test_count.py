@@ -286,6 +286,30 @@ def test_a_message_sent_twice_is_one_step() -> None:
     assert user.lines == ["1m t a ADMITTED"]
 
 
+def test_what_completed_a_sequence_does_not_begin_the_next_one() -> None:
+    user = sequence({"event": "A", "where": {"properties.k": 1}}, {"event": "A"})
+    for minute in range(4):
+        user.event(f"{minute}m", "A", k=1)
+    assert user.lines == ["1m t m0 ADMITTED", "3m t m2 ADMITTED"]
+
+
+def test_a_delivery_is_called_back_by_what_the_last_step_names() -> None:
+    user = sequence(
+        A,
+        B,
+        wait="10m",
+        unless={"event": "C", "where": {"properties.k": "$event.properties.k"}},
+    )
+    user.event("0s", "A", k=1)
+    user.event("1m", "B", k=2)
+    user.fire("1h")
+    user.event("1h", "C", k=1)
+    assert user.effects.cancelled == []
+    user.event("61m", "C", k=2)
+    (delivery,) = user.effects.deliveries
+    assert [found.delivery_id for found in user.effects.cancelled] == [delivery.delivery_id]
+
+
 def test_an_absence_after_a_sequence_is_cancelled_by_what_the_last_step_names() -> None:
     user = sequence(
         A,

@@ -62,6 +62,7 @@ def check_earliest(world: World, user: str, state: UserState) -> None:
         return
     assert not fire_before(world.program, user, state, due, world.effects)
     pending = [instance.fire_at for instance in state.instances]
+    pending += [bundle.close_at for bundle in state.bundles]
     assert due <= min(pending, default=due)
     idle = [t.pattern.due(state) for t in world.program.watching if t.pattern.due(state)]
     assert due <= min(idle, default=due)

@@ -7,6 +7,7 @@ import pytest
 from engine.delivery.render import fill
 from engine.stream.building import Origin, delivery_of
 from schemas.deliveries import decode_delivery, encode_delivery
+from schemas.reasons import Reason
 from schemas.topics import Topics
 from tests.unit.triggers.user import CART, User, ms, program_of
 from triggers.state import decode_state, encode_state
@@ -78,6 +79,24 @@ def test_a_new_start_begins_the_series_anew() -> None:
     assert user.lines == ["1d s m0 ADMITTED", "3d s m1 ADMITTED", "5d s m1 ADMITTED"]
 
 
+def test_a_message_sent_twice_does_not_begin_its_series_again() -> None:
+    user = series(
+        series=[{"after": "1h", "message": "first"}, {"after": "3h", "message": "second"}]
+    )
+    user.event("0s", "Signed Up", id="once")
+    user.event("2h", "Signed Up", id="once", e="0s")
+    user.fire("10d")
+    assert user.lines == ["1h s once ADMITTED", "3h s once ADMITTED"]
+
+
+def test_a_chain_of_restarts_ends_where_its_series_begins_to_speak() -> None:
+    user = series(restart_at_most="1d")
+    user.event("0s", "Signed Up")
+    user.event("2d", "Signed Up")
+    user.fire("10d")
+    assert user.lines == ["1d s m0 ADMITTED", "3d s m1 ADMITTED", "5d s m1 ADMITTED"]
+
+
 def test_a_series_made_shorter_sends_its_last_text() -> None:
     user = series()
     user.event("0s", "Signed Up")
@@ -133,6 +152,18 @@ def test_a_bundle_lists_its_items_in_the_text() -> None:
     made = delivery_of(user.effects.deliveries[0], Origin(0, 1, Topics()))
     sent = decode_delivery(encode_delivery(made))
     assert fill(BUNDLE["message"]["push"]["title"], sent) == "Shoe a Shoe b "
+
+
+def test_a_refunded_bundle_gives_back_the_cooldown_of_all_its_items() -> None:
+    user = bundle(cooldown={"user": "10d", "per": "20d"})
+    for at, sku in (("0s", "a"), ("10m", "b")):
+        add(user, at, sku)
+    user.fire("5h")
+    user.outcome("5h", Reason.REJECTED)
+    assert user.state.cooled == []
+    add(user, "6h", "b")
+    user.fire("1d")
+    assert user.lines[2:] == ["9h cart m2 ADMITTED"]
 
 
 def test_a_full_bundle_does_not_wait_for_its_window() -> None:
