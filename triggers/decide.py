@@ -75,8 +75,9 @@ def apply_event(
         changed |= register_device(state, event, a)
     if is_merging(event):
         pair = merge_of(event)
-        if pair is not None and pair[1] == user:
-            out.merges.append(Merge(*pair, a))
+        # `user` is whom the known profile of the event is a part of by now.
+        if pair is not None and pair[0] != user:
+            out.merges.append(Merge(pair[0], user, a))
     # Most events mean nothing to any trigger, and then nobody asks for their client time.
     e = a if hits is NO_HITS else occurred_at_ms(event, a)
     for trigger in hits.errors:

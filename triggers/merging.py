@@ -56,6 +56,11 @@ def freeze(state: UserState, known: str) -> UserState | None:
     return None if was_frozen else moved
 
 
+def thaw(state: UserState) -> None:
+    """The profile is one of its own again: it and the one it became a part of named each other."""
+    state.merged_into = ""
+
+
 _FIELDS = UserState.__struct_fields__
 
 
