@@ -16,7 +16,7 @@ from schemas.reasons import Outcome
 from triggers import absence
 from triggers.effects import Effects, Journal
 from triggers.notes import absorb_notes
-from triggers.program import Program
+from triggers.program import CompiledTrigger, Program
 from triggers.state import (
     COOLDOWNS_MAX,
     DEVICES_MAX,
@@ -82,8 +82,8 @@ def absorb(
     state.devices = sorted(state.devices, key=lambda device: device.seen)[-DEVICES_MAX:]
     for instance in moved.instances:
         _move(program, state, instance)
-    _end_the_cancelled(program, user, state, a, out)
     state.bundles += moved.bundles
+    _end_the_cancelled(program, user, state, a, out)
     state.traits = {**moved.traits, **state.traits}
     state.zone = state.zone or moved.zone
     state.patterns = {**moved.patterns, **state.patterns}
@@ -146,7 +146,8 @@ def _move(program: Program, state: UserState, instance: Instance) -> None:
 
 
 def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, out: Effects) -> None:
-    """T5 over both profiles: a remembered cancel not earlier than a start ends its instance."""
+    """T5 over both profiles: a remembered cancel not earlier than a start ends its instance, and
+    takes it out of a bundle."""
     for instance in list(state.instances):
         trigger = program.triggers.get(instance.trigger)
         if trigger is None:
@@ -158,15 +159,37 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
         state.instances.remove(instance)
         absence.remember_end(state, trigger.id, instance.per, instance.start_e, a, out)
         event = instance.progress.event if instance.progress else ""
-        out.decisions.append(
-            Decision(
-                trigger=trigger.id,
-                user=user,
-                activation=instance.activation,
-                at_ms=a,
-                outcome=Outcome.CANCELLED,
-                start=None if event is None else instance.activation,
-                event=None if event is None else event or instance.activation,
-                revision=trigger.revision,
-            )
-        )
+        start = None if event is None else instance.activation
+        ends = None if event is None else event or instance.activation
+        out.decisions.append(_cancelled(trigger, user, a, instance.activation, start, ends))
+    for bundle in state.bundles:
+        trigger = program.triggers.get(bundle.trigger)
+        if trigger is None:
+            continue
+        for waiting in list(bundle.waiting):
+            if absence.died_already(state, trigger, waiting.start_e, waiting.fields):
+                bundle.waiting.remove(waiting)
+                out.decisions.append(
+                    _cancelled(trigger, user, a, waiting.activation, waiting.start, waiting.event)
+                )
+    state.bundles = [bundle for bundle in state.bundles if bundle.waiting]
+
+
+def _cancelled(
+    trigger: CompiledTrigger,
+    user: str,
+    a: int,
+    activation: str,
+    start: str | None,
+    event: str | None,
+) -> Decision:
+    return Decision(
+        trigger=trigger.id,
+        user=user,
+        activation=activation,
+        at_ms=a,
+        outcome=Outcome.CANCELLED,
+        start=start,
+        event=event,
+        revision=trigger.revision,
+    )

@@ -9,6 +9,8 @@ from engine.stream.building import Origin, delivery_of
 from schemas.deliveries import decode_delivery, encode_delivery
 from schemas.topics import Topics
 from tests.unit.triggers.user import CART, User, ms, program_of
+from triggers.decide import apply_merged
+from triggers.merging import freeze
 from triggers.state import decode_state, encode_state
 from triggers.texts import TextError, compile_text
 
@@ -212,3 +214,17 @@ def test_a_removed_trigger_ends_what_waits_in_its_bundle() -> None:
 def test_a_text_may_read_only_start_and_event_of_an_item(source: str) -> None:
     with pytest.raises(TextError):
         compile_text(source)
+
+
+def test_an_order_of_the_other_profile_takes_an_item_out_of_a_bundle_that_is_moved() -> None:
+    known = bundle()
+    guest = User(known.program, name="guest")
+    for at, sku in (("0s", "a"), ("10m", "b")):
+        add(guest, at, sku)
+    known.event("2h20m", "Ordered", sku="a")
+    guest.fire("2h30m")
+    moved = freeze(guest.state, "u")
+    assert moved is not None
+    apply_merged(known.program, "u", known.state, moved, ms("2h30m"), known.effects)
+    known.fire("5h")
+    assert known.lines == ["2h30m cart m0 CANCELLED", "3h cart m1 ADMITTED"]
