@@ -28,7 +28,7 @@ from triggers.admission import (
 from triggers.devices import register_device, remove_dead
 from triggers.effects import Admitted, Effects, FunnelKey, Journal, Merge, Reached, Recall
 from triggers.identity import delivery_id
-from triggers.merging import absorb, freeze, merge_of
+from triggers.merging import absorb, freeze, lighten, merge_of
 from triggers.names import is_merging, outcome_name
 from triggers.notes import NoteRole, note_event
 from triggers.paths import key_of
@@ -113,6 +113,7 @@ def apply_merge(
     _count(state, -1, out)
     moved = freeze(state, known)
     if moved is not None and not is_blank(moved):
+        out.evicted["moved"] += lighten(moved)
         out.merges.append(Merge(user, known, a, moved))
     _settle(program, user, state, out)
     return True

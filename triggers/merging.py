@@ -25,7 +25,11 @@ from triggers.state import (
     Instance,
     Memory,
     UserState,
+    encode_state,
 )
+
+#: A record has at most 1 MiB, and carries the state as base64.
+MOVED_BYTES_MAX = 700_000
 
 
 def merge_of(event: Event) -> tuple[str, str] | None:
@@ -54,6 +58,26 @@ def freeze(state: UserState, known: str) -> UserState | None:
             setattr(state, name, empty)
     state.merged_into = known
     return None if was_frozen else moved
+
+
+def lighten(state: UserState) -> bool:
+    """Make what is moved fit into one record of the log; True when something had to go.
+
+    First goes what could only lead to a message. Cancels become floors: towards silence.
+    """
+    if len(encode_state(state)) <= MOVED_BYTES_MAX:
+        return False
+    state.instances, state.bundles, state.patterns = [], [], {}
+    for memory in state.memory.values():
+        for cancel in memory.cancels:
+            memory.cancel_floor = max(memory.cancel_floor, cancel.e)
+        memory.cancels = []
+    if len(encode_state(state)) > MOVED_BYTES_MAX:
+        state.features, state.relations, state.traits = {}, {}, {}
+        for memory in state.memory.values():
+            memory.ended_floor = max([memory.ended_floor, *memory.ended.values()])
+            memory.ended, memory.untimed = {}, {}
+    return True
 
 
 def thaw(state: UserState) -> None:

@@ -259,3 +259,31 @@ async def test_a_followed_record_that_is_published_twice_is_applied_once() -> No
         if message.key == b"c" and header(message.headers, "kind") == Kind.FORWARD.encode()
     ]
     assert len(followed) == 2
+
+
+async def test_a_profile_too_large_for_a_record_is_moved_without_what_could_lead_to_a_message() -> (
+    None
+):
+    carts = [
+        {
+            **CART,
+            "id": f"cart-{number}",
+            "per": "event",
+            "on_repeat": "keep",
+            "wait": "1h",
+            "unless": {"event": "Ordered", "where": {"properties.x": "$start.properties.x"}},
+        }
+        for number in range(32)
+    ]
+    town = Town(*carts, HELLO)
+    await town.say(1, "track", anonymousId="anon", event="Opened", **PHONE)
+    for at in range(2, 34):
+        town.append(
+            at, "track", anonymousId="anon", event="Added", properties={"x": f"{at}" * 1000}
+        )
+    await town.say(34, "identify", anonymousId="anon", userId="ann")
+    state = await town.state("ann")
+    assert [device.token for device in state.devices] == ["t"]
+    assert (len(state.instances), len(state.cooled)) == (0, 1)
+    published = [m for _, outlet in town.shards.values() for m in outlet.on("events")]
+    assert 0 < max(len(message.value) for message in published) < 1 << 20
