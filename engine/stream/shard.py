@@ -328,16 +328,16 @@ class Shard:
                 continue
             state = self._states[user]
             due_before = state.due
-            origin = item.origin if isinstance(item, EventInput | MergedInput) else None
-            if origin is not None and not self._is_first(origin, work):
-                continue
             thawed = False
-            if state.merged_into and isinstance(item, EventInput | MergedInput):
-                if not went_round(record):
-                    work.messages.append(self._follow(record, state.merged_into, item.a))
+            if type(item) is EventInput or type(item) is MergedInput:
+                if item.origin is not None and not self._is_first(item.origin, work):
                     continue
-                thaw(state)
-                thawed = True
+                if state.merged_into:
+                    if not went_round(record):
+                        work.messages.append(self._follow(record, state.merged_into, item.a))
+                        continue
+                    thaw(state)
+                    thawed = True
             if isinstance(item, OutcomeInput):
                 changed = apply_outcome(program, user, state, item.record, item.a, effects)
             elif isinstance(item, MergeInput):

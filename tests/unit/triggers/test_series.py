@@ -254,7 +254,7 @@ def test_a_delivery_larger_than_a_record_keeps_its_first_items() -> None:
     add(user, "1s", "b")
     user.fire("5h")
     (admitted,) = user.effects.deliveries
-    large = ({"properties.label": "x" * 100_000}, {})
+    large: tuple[dict[str, object], dict[str, object]] = ({"properties.label": "x" * 100_000}, {})
     user.effects.deliveries[0] = admitted._replace(items=(large,) * 32)
     ((_, message),) = delivery_messages(user.effects, Origin(0, 1, Topics()))
     assert len(message.value) <= DELIVERY_BYTES_MAX

@@ -159,5 +159,6 @@ def test_a_long_text_is_cut_and_stays_different_from_other_long_texts() -> None:
 )
 def test_a_large_value_keeps_what_a_state_has_room_for(value: Any) -> None:
     kept = storable(value)
-    assert kept and len(kept) < len(value)
+    assert kept
+    assert len(kept) < len(value)
     assert len(msgspec.msgpack.encode(kept)) < 6 * KEPT_CHARS_MAX
