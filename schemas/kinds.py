@@ -14,6 +14,7 @@ Headers = Sequence[tuple[str, bytes]]
 KIND_HEADER = "kind"
 SEAL_HEADER = "seal"
 ORIGIN_HEADER = "origin"
+FOLLOWED_HEADER = "followed"
 SEAL_BYTES = 16
 
 

@@ -28,7 +28,7 @@ from triggers.admission import (
 from triggers.devices import register_device, remove_dead
 from triggers.effects import Admitted, Effects, FunnelKey, Journal, Merge, Reached, Recall
 from triggers.identity import delivery_id
-from triggers.merging import absorb, freeze, merge_of
+from triggers.merging import absorb, freeze, lighten, merge_of
 from triggers.names import is_merging, outcome_name
 from triggers.notes import NoteRole, note_event
 from triggers.paths import key_of
@@ -75,8 +75,9 @@ def apply_event(
         changed |= register_device(state, event, a)
     if is_merging(event):
         pair = merge_of(event)
-        if pair is not None and pair[1] == user:
-            out.merges.append(Merge(*pair, a))
+        # `user` is whom the known profile of the event is a part of by now.
+        if pair is not None and pair[0] != user:
+            out.merges.append(Merge(pair[0], user, a))
     # Most events mean nothing to any trigger, and then nobody asks for their client time.
     e = a if hits is NO_HITS else occurred_at_ms(event, a)
     for trigger in hits.errors:
@@ -112,6 +113,7 @@ def apply_merge(
     _count(state, -1, out)
     moved = freeze(state, known)
     if moved is not None and not is_blank(moved):
+        out.evicted["moved"] += lighten(moved)
         out.merges.append(Merge(user, known, a, moved))
     _settle(program, user, state, out)
     return True

@@ -16,7 +16,7 @@ from schemas.reasons import Outcome
 from triggers import absence
 from triggers.effects import Effects, Journal
 from triggers.notes import absorb_notes
-from triggers.program import Program
+from triggers.program import CompiledTrigger, Program
 from triggers.state import (
     COOLDOWNS_MAX,
     DEVICES_MAX,
@@ -25,7 +25,11 @@ from triggers.state import (
     Instance,
     Memory,
     UserState,
+    encode_state,
 )
+
+#: A record has at most 1 MiB, and carries the state as base64.
+MOVED_BYTES_MAX = 700_000
 
 
 def merge_of(event: Event) -> tuple[str, str] | None:
@@ -56,6 +60,31 @@ def freeze(state: UserState, known: str) -> UserState | None:
     return None if was_frozen else moved
 
 
+def lighten(state: UserState) -> bool:
+    """Make what is moved fit into one record of the log; True when something had to go.
+
+    First goes what could only lead to a message. Cancels become floors: towards silence.
+    """
+    if len(encode_state(state)) <= MOVED_BYTES_MAX:
+        return False
+    state.instances, state.bundles, state.patterns = [], [], {}
+    for memory in state.memory.values():
+        for cancel in memory.cancels:
+            memory.cancel_floor = max(memory.cancel_floor, cancel.e)
+        memory.cancels = []
+    if len(encode_state(state)) > MOVED_BYTES_MAX:
+        state.features, state.relations, state.traits = {}, {}, {}
+        for memory in state.memory.values():
+            memory.ended_floor = max([memory.ended_floor, *memory.ended.values()])
+            memory.ended, memory.untimed = {}, {}
+    return True
+
+
+def thaw(state: UserState) -> None:
+    """The profile is one of its own again: it and the one it became a part of named each other."""
+    state.merged_into = ""
+
+
 _FIELDS = UserState.__struct_fields__
 
 
@@ -77,8 +106,8 @@ def absorb(
     state.devices = sorted(state.devices, key=lambda device: device.seen)[-DEVICES_MAX:]
     for instance in moved.instances:
         _move(program, state, instance)
-    _end_the_cancelled(program, user, state, a, out)
     state.bundles += moved.bundles
+    _end_the_cancelled(program, user, state, a, out)
     state.traits = {**moved.traits, **state.traits}
     state.zone = state.zone or moved.zone
     state.patterns = {**moved.patterns, **state.patterns}
@@ -141,7 +170,8 @@ def _move(program: Program, state: UserState, instance: Instance) -> None:
 
 
 def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, out: Effects) -> None:
-    """T5 over both profiles: a remembered cancel not earlier than a start ends its instance."""
+    """T5 over both profiles: a remembered cancel not earlier than a start ends its instance, and
+    takes it out of a bundle."""
     for instance in list(state.instances):
         trigger = program.triggers.get(instance.trigger)
         if trigger is None:
@@ -153,15 +183,37 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
         state.instances.remove(instance)
         absence.remember_end(state, trigger.id, instance.per, instance.start_e, a, out)
         event = instance.progress.event if instance.progress else ""
-        out.decisions.append(
-            Decision(
-                trigger=trigger.id,
-                user=user,
-                activation=instance.activation,
-                at_ms=a,
-                outcome=Outcome.CANCELLED,
-                start=None if event is None else instance.activation,
-                event=None if event is None else event or instance.activation,
-                revision=trigger.revision,
-            )
-        )
+        start = None if event is None else instance.activation
+        ends = None if event is None else event or instance.activation
+        out.decisions.append(_cancelled(trigger, user, a, instance.activation, start, ends))
+    for bundle in state.bundles:
+        trigger = program.triggers.get(bundle.trigger)
+        if trigger is None:
+            continue
+        for waiting in list(bundle.waiting):
+            if absence.died_already(state, trigger, waiting.start_e, waiting.fields):
+                bundle.waiting.remove(waiting)
+                out.decisions.append(
+                    _cancelled(trigger, user, a, waiting.activation, waiting.start, waiting.event)
+                )
+    state.bundles = [bundle for bundle in state.bundles if bundle.waiting]
+
+
+def _cancelled(
+    trigger: CompiledTrigger,
+    user: str,
+    a: int,
+    activation: str,
+    start: str | None,
+    event: str | None,
+) -> Decision:
+    return Decision(
+        trigger=trigger.id,
+        user=user,
+        activation=activation,
+        at_ms=a,
+        outcome=Outcome.CANCELLED,
+        start=start,
+        event=event,
+        revision=trigger.revision,
+    )

@@ -23,6 +23,8 @@ MESSAGES = "#"
 #: One remembered message: a hash of its id and the second it was appended in, rounded up.
 _HASH_BYTES = 8
 _ENTRY_BYTES = _HASH_BYTES + 4
+#: In 2106. A file of events may say anything.
+_SECOND_MAX = 2**32 - 1
 
 
 class NoteWant(NamedTuple):
@@ -133,7 +135,8 @@ def _is_new(state: UserState, message_id: str, a: int, evicted: Counter[str]) ->
     if len(known) >= MESSAGES_MAX * _ENTRY_BYTES:
         known = known[_ENTRY_BYTES:]
         evicted["messages"] += 1
-    state.features[MESSAGES] = [known + digest + (-(-a // 1000)).to_bytes(4, "big")]
+    second = min(-(-a // 1000), _SECOND_MAX)
+    state.features[MESSAGES] = [known + digest + second.to_bytes(4, "big")]
     return True
 
 

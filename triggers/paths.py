@@ -51,7 +51,8 @@ def is_wild(path: str) -> bool:
 def key_of(value: Any) -> str | None:
     """A value as a key: the text itself, other scalars told apart from texts that look the same.
 
-    None: no text of at most 256 characters, number or boolean. 1 and 1.0 are the same number.
+    None: no text or number of at most 256 characters, and no boolean. 1 and 1.0 are the same
+    number.
     """
     if type(value) is str:
         return value if len(value) <= ID_CHARS_MAX else None
@@ -59,7 +60,8 @@ def key_of(value: Any) -> str | None:
         return None
     if type(value) is float and value.is_integer():
         value = int(value)
-    return f"\x1f{value}"
+    text = f"\x1f{value}"
+    return text if len(text) <= ID_CHARS_MAX else None
 
 
 def check_path(path: str, *, wild: bool = True) -> str | None:

@@ -150,6 +150,8 @@ class Relation(Note):
         for item in [item for item, at in memory.items() if 0 < at <= emptied]:
             del memory[item]
         self._bound(memory, a, evicted)
+        if not memory:
+            del state.relations[self.key]
 
     def _named(self, event: Event) -> tuple[list[str], bool]:
         """The items an event names, and whether all of them can be kept."""

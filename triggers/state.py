@@ -5,6 +5,7 @@ Times are milliseconds since the epoch in log time. Stored names are short struc
 so that a user with two pending timers stays within 400 bytes in Redis (design.md section 9).
 """
 
+from hashlib import blake2b
 from sys import float_info
 from typing import Any
 
@@ -22,6 +23,8 @@ COOLDOWNS_MAX = 64
 DEVICES_MAX = 8
 #: How deep a kept value may nest.
 KEPT_DEPTH_MAX = 16
+#: How many characters of a text are kept.
+KEPT_CHARS_MAX = 1024
 
 _FLOAT_MAX = int(float_info.max)
 
@@ -244,17 +247,51 @@ def storable(value: Any, depth_max: int = KEPT_DEPTH_MAX) -> Any:
     msgpack has no integers beyond 64 bits (they become the nearest float), and nesting that the
     JSON decoder took from a shallow stack can be too deep from a deeper one (what lies below
     `depth_max` becomes null). Either would stop the shard when the state is written or read.
+
+    A text of more than `KEPT_CHARS_MAX` characters is cut and ends with a hash of the whole, so
+    that different texts stay different; a list or an object keeps what fits into that number of
+    elements and characters, four times. A user's state and deliveries are bounded by it.
     """
     kind = type(value)
+    if kind is str:
+        return value if len(value) <= KEPT_CHARS_MAX else _cut(value)
     if kind is int:
         return value if -(2**63) <= value < 2**64 else _nearest_float(value)
     if kind is not list and kind is not dict:
         return value
+    return _bounded(value, depth_max, [4 * KEPT_CHARS_MAX])
+
+
+def _bounded(value: Any, depth_max: int, left: list[int]) -> Any:
+    kind = type(value)
+    if kind is not list and kind is not dict:
+        kept = storable(value)
+        left[0] -= 1 + (len(kept) if type(kept) is str else 0)
+        return kept
+    left[0] -= 1
     if not depth_max:
         return None
     if kind is list:
-        return [storable(item, depth_max - 1) for item in value]
-    return {name: storable(item, depth_max - 1) for name, item in value.items()}
+        items = []
+        for item in value:
+            if left[0] <= 0:
+                break
+            items.append(_bounded(item, depth_max - 1, left))
+        return items
+    fields = {}
+    for name, item in value.items():
+        if left[0] <= 0:
+            break
+        left[0] -= len(name)
+        fields[name if len(name) <= KEPT_CHARS_MAX else _cut(name)] = _bounded(
+            item, depth_max - 1, left
+        )
+    return fields
+
+
+def _cut(text: str) -> str:
+    mark = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{text[: KEPT_CHARS_MAX - len(mark)]}{mark}"
 
 
 def _nearest_float(value: int) -> float:

@@ -17,6 +17,7 @@ from engine.registry.operations import open_to_read
 from engine.registry.reader import RegistryReader
 from engine.settings import Settings
 from engine.stream.building import withdrawals_met
+from engine.stream.forwarding import went_round
 from engine.stream.intake import (
     Activation,
     EventInput,
@@ -34,6 +35,7 @@ from schemas.topics import Topics
 from triggers.definition import Policy
 from triggers.effects import Journal
 from triggers.explaining import Entry, Watch, What
+from triggers.merging import thaw
 from triggers.program import Withdrawals
 from triggers.state import UserState, decode_state
 
@@ -205,11 +207,13 @@ class _Retelling:
             elif self._is_again(item):
                 return
             elif isinstance(item, MergedInput):
-                watch.merged(item.state, a)
+                if self._stays(record):
+                    watch.merged(item.state, a)
             elif kind in ("event", Kind.FORWARD):
                 self._records += 1
                 # Once more and whole: what no condition lets through the shard drops or empties,
                 # and here that is an answer.
+                self._stays(record)
                 watch.event(decode_event(record.value), a)
             elif isinstance(item, EventInput):
                 self._records += 1
@@ -244,6 +248,12 @@ class _Retelling:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return bool(record.key == self._user.encode())
         return bool(self._user == (who.user_id or who.anonymous_id))
+
+    def _stays(self, record: ConsumerRecord) -> bool:
+        """The record is for this profile, not for the one that it is a part of by now."""
+        if self._watch.state.merged_into and went_round(record):
+            thaw(self._watch.state)
+        return not self._watch.state.merged_into
 
     def _is_again(self, item: Any) -> bool:
         """What came through another shard's outbox is applied once per source, as in the shard."""

@@ -68,7 +68,7 @@ class Merges:
     async def follow(self, event: Event, user: str, a_ms: int) -> None:
         """After an event of `user`: wait until what it makes one is one. Raises MergeStalled."""
         pair = merge_of(event)
-        if pair is None or pair[1] != user or self._into.get(pair[0]) == user:
+        if pair is None or pair[0] == user or self._into.get(pair[0]) == user:
             return
         self._into[pair[0]] = user
         known, anonymous = (partition_of(name, self._partitions) for name in (user, pair[0]))

@@ -21,6 +21,8 @@ from triggers.state import UserState, encode_state, is_blank
 #: Of each trigger a shard remembers so many withdrawals. One pushed out still happens, at the time
 #: of the next.
 WITHDRAWALS_MAX = 8
+#: A record has at most 1 MiB; a larger one would stop the publisher of the shard for ever.
+DELIVERY_BYTES_MAX = 900_000
 
 
 class Origin(NamedTuple):
@@ -81,11 +83,23 @@ def delivery_messages(effects: Effects, origin: Origin) -> list[tuple[str, OutMe
                 origin.topics.lane(admitted.trigger.lane),
                 origin.shard,
                 admitted.user.encode(),
-                encode_delivery(delivery_of(admitted, origin)),
+                _fitting(delivery_of(admitted, origin)),
             ),
         )
         for admitted in effects.deliveries
     ]
+
+
+def _fitting(delivery: Delivery) -> bytes:
+    """The record of a delivery, with as many items of a bundle as it can hold, the first ones; one
+    that is too large without any loses its fields, and its text fails at rendering."""
+    value = encode_delivery(delivery)
+    while len(value) > DELIVERY_BYTES_MAX and (delivery.items or delivery.fields):
+        if not delivery.items:
+            delivery.fields = {}
+        delivery.items = delivery.items[: len(delivery.items) // 2]
+        value = encode_delivery(delivery)
+    return value
 
 
 def decision_messages(effects: Effects, origin: Origin) -> list[OutMessage]:

@@ -116,7 +116,10 @@ def kind_of(record: LogRecord) -> str:
 
 def is_forwarded(record: LogRecord) -> bool:
     """The record has been moved between partitions once already."""
-    return kind_of(record) == Kind.FORWARD
+    kind = kind_of(record)
+    if kind == Kind.SIGNAL:
+        return header(record.headers, ORIGIN_HEADER) is not None
+    return kind == Kind.FORWARD
 
 
 def _client_event(
@@ -158,7 +161,9 @@ def _engine_record(
             merged = decode(record.value, MergedRecord)
             return MergedInput(a, merged.known, decode_state(merged.state), _origin(record))
         if kind is Kind.SIGNAL:
-            return _event_input(signal_event(decode(record.value, SignalRecord)), a, program, None)
+            signal = signal_event(decode(record.value, SignalRecord))
+            passed_on = header(record.headers, ORIGIN_HEADER) is not None
+            return _event_input(signal, a, program, _origin(record) if passed_on else None)
         outcome = decode(record.value, OutcomeRecord)
         if len(bytes.fromhex(outcome.delivery_id)) != 16:
             raise ValueError("delivery_id is not 32 hex digits")

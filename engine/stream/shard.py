@@ -34,6 +34,7 @@ from engine.stream.building import (
     fill_states,
     withdrawals_met,
 )
+from engine.stream.forwarding import passed_on, went_round
 from engine.stream.intake import (
     Activation,
     EventInput,
@@ -66,6 +67,7 @@ from schemas.records import MergedRecord, MergeRecord, encode
 from schemas.topics import Topics
 from triggers.decide import apply_event, apply_merge, apply_merged, apply_outcome, fire_before
 from triggers.effects import Effects, Merge
+from triggers.merging import thaw
 from triggers.program import Program, Withdrawals
 from triggers.state import UserState, decode_state, encode_state
 
@@ -326,21 +328,25 @@ class Shard:
                 continue
             state = self._states[user]
             due_before = state.due
+            thawed = False
+            if type(item) is EventInput or type(item) is MergedInput:
+                if item.origin is not None and not self._is_first(item.origin, work):
+                    continue
+                if state.merged_into:
+                    if not went_round(record):
+                        work.messages.append(self._follow(record, state.merged_into, item.a))
+                        continue
+                    thaw(state)
+                    thawed = True
             if isinstance(item, OutcomeInput):
                 changed = apply_outcome(program, user, state, item.record, item.a, effects)
             elif isinstance(item, MergeInput):
                 changed = apply_merge(program, user, state, item.known, item.a, effects)
             elif isinstance(item, MergedInput):
-                if not self._is_first(item.origin, work):
-                    continue
                 changed = apply_merged(program, user, state, item.state, item.a, effects)
-            elif state.merged_into:
-                work.messages.append(self._follow(record, state.merged_into, item.a))
-                continue
-            elif item.origin is None or self._is_first(item.origin, work):
-                changed = apply_event(program, user, state, item.event, item.a, item.hits, effects)
             else:
-                continue
+                changed = apply_event(program, user, state, item.event, item.a, item.hits, effects)
+            changed |= thawed
             if changed and user not in work.touched:
                 work.touched[user] = Touched(state, due_before)
             if effects.merges:
@@ -404,13 +410,13 @@ class Shard:
         return self._to_profile(record, known, a, partition_of(known, self._settings.partitions))
 
     def _to_profile(self, record: LogRecord, user: str, a: int, home: int) -> OutMessage:
-        secret, key, value = self._settings.secret, user.encode(), record.value
-        return OutMessage(
-            self._settings.topics.events,
+        return passed_on(
+            record,
+            user,
             home,
-            key,
-            value or b"",
-            [*sealed_headers(secret, Kind.FORWARD, home, key, value), self._mark(record)],
+            self.number,
+            self._settings.topics.events,
+            self._settings.secret,
             a if self._settings.log_clock else None,
         )
 

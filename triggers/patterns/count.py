@@ -37,6 +37,8 @@ COUNT_MAX = 100
 GROUPS_MAX = 32
 #: Events kept of a group beyond the count itself: late ones may still complete their windows.
 SPARE_MAX = 32
+#: Events kept of all groups of a user together.
+ENTRIES_MAX = 512
 
 #: `[e, messageId, value, fields]`
 Entry = list[Any]
@@ -135,8 +137,10 @@ class CountPattern(Pattern):
         if len(entries) > self.count + SPARE_MAX:
             del entries[0]
             evicted["counted"] += 1
-        if len(groups) > GROUPS_MAX:
-            del groups[min(groups, key=lambda name: (groups[name][-1][0], name))]
+        held = sum(map(len, groups.values()))
+        while len(groups) > 1 and (len(groups) > GROUPS_MAX or held > ENTRIES_MAX):
+            oldest = min(groups, key=lambda name: (groups[name][-1][0], name))
+            held -= len(groups.pop(oldest))
             evicted["counted"] += 1
 
     def _drop_old(self, groups: dict[str, list[Entry]], now_ms: int) -> None:

@@ -39,6 +39,8 @@ STEPS_MAX = 10
 #: Matched steps kept of one `per` value, and values kept of one user.
 MATCHES_MAX = 64
 VALUES_MAX = 32
+#: Matched steps kept of all values of a user together.
+MATCHES_ALL_MAX = 512
 
 #: `[step, e, messageId, fields]`; a list of them is in log order.
 Match = list[Any]
@@ -163,8 +165,10 @@ class SequencePattern(Pattern):
         if len(values.get(per, ())) > MATCHES_MAX:
             del values[per][0]
             evicted["steps"] += 1
-        if len(values) > VALUES_MAX:
-            del values[min(values, key=lambda name: (values[name][-1][1], name))]
+        held = sum(map(len, values.values()))
+        while len(values) > 1 and (len(values) > VALUES_MAX or held > MATCHES_ALL_MAX):
+            oldest = min(values, key=lambda name: (values[name][-1][1], name))
+            held -= len(values.pop(oldest))
             evicted["steps"] += 1
 
     def _drop_old(self, values: dict[str, list[Match]], now_ms: int) -> None:

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from engine.stream.shard import Shard
+from schemas.kinds import Kind, header
 from schemas.partitioner import partition_of
+from schemas.records import SignalRecord, encode
 from tests.unit.stream.builders import PARTITIONS, T0, FixedPrograms, Log, Outlet, iso, make_shard
 from triggers.state import UserState, decode_state
 
@@ -39,19 +41,32 @@ class Town:
             log.activate(1)
 
     async def say(self, at: int, type_: str, **message: Any) -> None:
+        self.append(at, type_, **message)
+        await self.settle(at)
+
+    def append(self, at: int, type_: str, **message: Any) -> None:
         user = message.get("userId") or message["anonymousId"]
         log = self.logs[partition_of(user, PARTITIONS)]
         name = message.pop("id", f"m{at}")
         body = {"type": type_, "messageId": name, "timestamp": iso(T0 + at), **message}
         log.raw(msgspec.json.encode(body), at, user)
+
+    async def cross(self, at: int, *events: tuple[str, dict[str, Any]]) -> None:
+        """Events whose shards have not heard of each other when they decide."""
+        for type_, message in events:
+            self.append(at, type_, **message)
+        for number, log in self.logs.items():
+            shard, _ = await self.shard(number)
+            await shard.apply(log.records)
         await self.settle(at)
 
     async def settle(self, at: int) -> None:
         """Until nobody publishes to the log any more; then time passes everywhere."""
         self.now = at
-        moving = True
+        moving, rounds = True, 0
         while moving:
-            moving = False
+            moving, rounds = False, rounds + 1
+            assert rounds < 100, "records go round and round"
             for number, log in self.logs.items():
                 shard, outlet = await self.shard(number)
                 await shard.apply(log.records)
@@ -174,3 +189,101 @@ async def test_identifying_again_and_again_changes_nothing() -> None:
     await town.say(4, "track", anonymousId="anon", event="Added")
     await town.settle(60_000)
     assert town.rows == [("cart", "ann", "ADMITTED")]
+
+
+async def test_profiles_that_name_each_other_at_once_do_not_pass_records_round_and_round() -> None:
+    town = Town(CART)
+    await town.cross(
+        1,
+        ("alias", {"previousId": "a", "userId": "b", **PHONE}),
+        ("alias", {"previousId": "b", "userId": "a", **PHONE}),
+    )
+    await town.say(2, "track", userId="a", event="Added", **PHONE)
+    await town.settle(60_000)
+    assert [row[2] for row in town.rows] == ["ADMITTED"]
+
+
+async def test_profiles_in_a_ring_without_any_state_become_whole_again() -> None:
+    town = Town(CART)
+    pairs = (("a", "b"), ("b", "c"), ("c", "a"))
+    await town.cross(1, *(("alias", {"previousId": old, "userId": new}) for old, new in pairs))
+    await town.say(2, "track", userId="a", event="Added", **PHONE)
+    await town.say(3, "track", userId="a", event="Ordered")
+    await town.settle(60_000)
+    assert [row[2] for row in town.rows] == ["CANCELLED"]
+
+
+async def test_what_is_moved_follows_a_profile_that_was_merged_meanwhile() -> None:
+    town = Town(CART)
+    await town.say(1, "track", anonymousId="anon", event="Added", **PHONE)
+    await town.cross(
+        2,
+        ("identify", {"anonymousId": "anon", "userId": "b"}),
+        ("alias", {"previousId": "b", "userId": "c", "id": "second"}),
+    )
+    assert (await town.state("b")).merged_into == "c"
+    await town.say(3, "track", userId="b", event="Ordered")
+    await town.settle(60_000)
+    assert town.rows == [("cart", "c", "CANCELLED")]
+
+
+async def test_a_guest_who_identifies_as_a_merged_profile_becomes_a_part_of_the_one_it_is() -> None:
+    town = Town(CART)
+    await town.say(1, "alias", previousId="b", userId="c")
+    await town.say(2, "track", anonymousId="anon", event="Added", **PHONE)
+    await town.say(3, "identify", anonymousId="anon", userId="b")
+    await town.say(4, "track", userId="b", event="Ordered")
+    await town.settle(60_000)
+    assert town.rows == [("cart", "c", "CANCELLED")]
+
+
+async def test_a_signal_for_a_merged_profile_reaches_the_one_it_is_a_part_of() -> None:
+    town = Town({**HELLO, "when": {"signal": "greet"}})
+    await town.say(1, "track", anonymousId="anon", event="Opened", **PHONE)
+    await town.say(2, "identify", anonymousId="anon", userId="ann", **PHONE)
+    log = town.logs[partition_of("anon", PARTITIONS)]
+    log.engine(Kind.SIGNAL, encode(SignalRecord("anon", "greet", "s1", T0 + 3)), 3, b"anon")
+    await town.settle(4)
+    assert town.rows == [("hello", "ann", "ADMITTED")]
+
+
+async def test_a_followed_record_that_is_published_twice_is_applied_once() -> None:
+    town = Town(HELLO, copies=2)
+    await town.say(1, "alias", previousId="a", userId="b", **PHONE)
+    await town.say(2, "alias", previousId="b", userId="c", **PHONE)
+    await town.say(3, "track", userId="a", event="Opened")
+    await town.say(4, "track", userId="a", event="Opened")
+    followed = [
+        message
+        for message in (await town.shard(partition_of("b", PARTITIONS)))[1].on("events")
+        if message.key == b"c" and header(message.headers, "kind") == Kind.FORWARD.encode()
+    ]
+    assert len(followed) == 2
+
+
+async def test_a_profile_too_large_for_a_record_is_moved_without_what_could_lead_to_a_message() -> (
+    None
+):
+    carts = [
+        {
+            **CART,
+            "id": f"cart-{number}",
+            "per": "event",
+            "on_repeat": "keep",
+            "wait": "1h",
+            "unless": {"event": "Ordered", "where": {"properties.x": "$start.properties.x"}},
+        }
+        for number in range(32)
+    ]
+    town = Town(*carts, HELLO)
+    await town.say(1, "track", anonymousId="anon", event="Opened", **PHONE)
+    for at in range(2, 34):
+        town.append(
+            at, "track", anonymousId="anon", event="Added", properties={"x": f"{at}" * 1000}
+        )
+    await town.say(34, "identify", anonymousId="anon", userId="ann")
+    state = await town.state("ann")
+    assert [device.token for device in state.devices] == ["t"]
+    assert (len(state.instances), len(state.cooled)) == (0, 1)
+    published = [m for _, outlet in town.shards.values() for m in outlet.on("events")]
+    assert 0 < max(len(message.value) for message in published) < 1 << 20

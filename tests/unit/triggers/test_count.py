@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.triggers.user import HELLO, User, ms, program_of
+from triggers.patterns.count import ENTRIES_MAX
 from triggers.workspace import DefinitionErrors, load_documents
 
 
@@ -19,6 +20,15 @@ def count(number: int = 3, within: str = "1h", **more: Any) -> User:
 
 
 # --- count ---
+
+
+def test_what_is_counted_of_a_user_is_bounded_over_all_values() -> None:
+    user = count(100, same="properties.sku")
+    for number in range(30 * 90):
+        user.event(f"{number}s", "View", sku=number % 30)
+    _, groups, _ = user.state.patterns["t"]
+    assert sum(map(len, groups.values())) <= ENTRIES_MAX
+    assert user.effects.evicted["counted"] > 0
 
 
 def test_the_event_that_completes_a_count_fires_and_names_the_first() -> None:

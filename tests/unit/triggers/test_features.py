@@ -1,5 +1,6 @@
 """Computed features: equal to a naive recount, bounded, and forgotten in time."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -9,11 +10,12 @@ from hypothesis import strategies as st
 
 from schemas.events import Event
 from tests.unit.triggers.user import HELLO, User, ms, program_of
+from triggers.decide import apply_event, fire_before
 from triggers.features import COUNT_MAX, KEEP_MIN, TOP_MAX, Feature, FeatureDefinition, make_feature
 from triggers.merging import absorb
 from triggers.notes import MESSAGES, MESSAGES_MAX
 from triggers.paths import MISSING
-from triggers.state import decode_state, encode_state, is_blank
+from triggers.state import MEMORY_MS, decode_state, encode_state, is_blank
 
 DAY = 86_400_000
 OF = "properties.x"
@@ -270,3 +272,15 @@ def test_a_merge_counts_what_both_profiles_did(feature: dict[str, Any], expected
     assert value(known, "6s") == expected
     known.event("6s", "Noted", id="x1", x="z")
     assert value(known, "7s") == expected
+
+
+def test_an_event_of_a_far_future_is_noted_and_forgotten_like_any_other() -> None:
+    user = asking(compute="count", within="1h")
+    far_ms = (2**32 + 5) * 1000
+    moment = datetime.fromtimestamp(far_ms / 1000, UTC)
+    event = Event(type="track", message_id="m", event="Noted", user_id="u", timestamp=moment)
+    effects = user.effects
+    apply_event(user.program, "u", user.state, event, far_ms, user.program.roles(event), effects)
+    assert MESSAGES in user.state.features
+    fire_before(user.program, "u", user.state, far_ms + 10 * MEMORY_MS, effects)
+    assert not user.state.features

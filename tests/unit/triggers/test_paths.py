@@ -14,6 +14,7 @@ from triggers.paths import (
     compile_path,
     compile_projection,
     is_wild,
+    key_of,
     project,
 )
 
@@ -144,3 +145,8 @@ def test_a_wildcard_is_refused_where_one_value_is_needed() -> None:
     assert check_path("properties.a.b", wild=False) is None
     assert is_wild("properties.a.*")
     assert not is_wild("properties.a*")
+
+
+def test_a_number_of_more_digits_than_an_id_has_characters_is_no_key() -> None:
+    assert key_of(10**200) is not None
+    assert key_of(10**4000) is None

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.unit.triggers.user import HELLO, User, ms, program_of
-from triggers.merging import absorb
+from triggers.decide import apply_merged
+from triggers.merging import absorb, freeze
 from triggers.state import REMEMBERED_MAX, is_blank
 from triggers.workspace import DefinitionErrors, load_documents
 
@@ -152,3 +153,14 @@ def test_a_merge_lets_client_time_decide_over_both_profiles() -> None:
     known.event("4s", "Added", id="y3", sku="d")
     absorb(known.program, "u", known.state, anonymous.state, ms("7s"), known.effects)
     assert {item for item, at in known.state.relations["cart"].items() if at > 0} == {"c", "d"}
+
+
+def test_a_merge_leaves_nothing_of_a_relation_whose_items_have_all_expired() -> None:
+    known = shopper()
+    anonymous = User(known.program, name="anonymous")
+    for number in range(REMEMBERED_MAX + 8):
+        anonymous.event("1s", "Added", sku=f"item-{number}")
+    moved = freeze(anonymous.state, "u")
+    assert moved is not None
+    apply_merged(known.program, "u", known.state, moved, ms("12d"), known.effects)
+    assert "cart" not in known.state.relations

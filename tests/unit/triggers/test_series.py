@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from engine.delivery.render import fill
-from engine.stream.building import Origin, delivery_of
+from engine.stream.building import DELIVERY_BYTES_MAX, Origin, delivery_messages, delivery_of
 from schemas.deliveries import decode_delivery, encode_delivery
 from schemas.reasons import Reason
 from schemas.topics import Topics
 from tests.unit.triggers.user import CART, User, ms, program_of
+from triggers.decide import apply_merged
+from triggers.merging import freeze
 from triggers.state import decode_state, encode_state
 from triggers.texts import TextError, compile_text
 
@@ -243,3 +245,48 @@ def test_a_removed_trigger_ends_what_waits_in_its_bundle() -> None:
 def test_a_text_may_read_only_start_and_event_of_an_item(source: str) -> None:
     with pytest.raises(TextError):
         compile_text(source)
+
+
+def test_an_order_of_the_other_profile_takes_an_item_out_of_a_bundle_that_is_moved() -> None:
+    known = bundle()
+    guest = User(known.program, name="guest")
+    for at, sku in (("0s", "a"), ("10m", "b")):
+        add(guest, at, sku)
+    known.event("2h20m", "Ordered", sku="a")
+    guest.fire("2h30m")
+    moved = freeze(guest.state, "u")
+    assert moved is not None
+    apply_merged(known.program, "u", known.state, moved, ms("2h30m"), known.effects)
+    known.fire("5h")
+    assert known.lines == ["2h30m cart m0 CANCELLED", "3h cart m1 ADMITTED"]
+
+
+def test_a_bundle_of_large_items_fits_into_a_record_and_an_unless_still_compares_them() -> None:
+    label = {"properties.label": "$start.properties.label"}
+    user = bundle(
+        per="event",
+        on_repeat="keep",
+        unless={"event": "Ordered", "where": label},
+        bundle={"window": "1h", "max": 50},
+    )
+    for number in range(32):
+        user.event(f"{number}s", "Added", label="\x01" * 60_000 + str(number))
+    user.event("1m", "Ordered", label="\x01" * 60_000 + "7")
+    assert len(encode_state(user.state)) < 100_000
+    user.fire("5h")
+    assert [line.split()[-1] for line in user.lines].count("CANCELLED") == 1
+    ((_, message),) = delivery_messages(user.effects, Origin(0, 1, Topics()))
+    assert len(message.value) <= DELIVERY_BYTES_MAX
+
+
+def test_a_delivery_larger_than_a_record_keeps_its_first_items() -> None:
+    user = bundle(bundle={"window": "1h", "max": 50})
+    add(user, "0s", "a")
+    add(user, "1s", "b")
+    user.fire("5h")
+    (admitted,) = user.effects.deliveries
+    large: tuple[dict[str, object], dict[str, object]] = ({"properties.label": "x" * 100_000}, {})
+    user.effects.deliveries[0] = admitted._replace(items=(large,) * 32)
+    ((_, message),) = delivery_messages(user.effects, Origin(0, 1, Topics()))
+    assert len(message.value) <= DELIVERY_BYTES_MAX
+    assert len(decode_delivery(message.value).items) == 8

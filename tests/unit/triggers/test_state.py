@@ -9,6 +9,7 @@ import pytest
 from tests.reference.machines import World
 from tests.reference.workloads import case
 from triggers.state import (
+    KEPT_CHARS_MAX,
     KEPT_DEPTH_MAX,
     STATE_VERSION,
     Cooled,
@@ -138,3 +139,26 @@ def test_a_rare_field_is_stored_and_its_absence_costs_nothing(rare: dict[str, An
     assert decode_state(encode_state(state)) == state
     assert decode_state(encode_state(plain)) == plain
     assert len(encode_state(plain)) < len(msgspec.msgpack.encode(plain)) - len(rare)
+
+
+def test_a_long_text_is_cut_and_stays_different_from_other_long_texts() -> None:
+    one, other = ("x" * 60_000 + end for end in "ab")
+    assert len(storable(one)) == KEPT_CHARS_MAX
+    assert storable(one) == storable(str(one)) != storable(other)
+    assert storable("x" * KEPT_CHARS_MAX) == "x" * KEPT_CHARS_MAX
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["x" * 900] * 1000,
+        [[["x"] * 100] * 100] * 100,
+        {f"{number}" * 100: "y" * 900 for number in range(1000)},
+        [1] * 60_000,
+    ],
+)
+def test_a_large_value_keeps_what_a_state_has_room_for(value: Any) -> None:
+    kept = storable(value)
+    assert kept
+    assert len(kept) < len(value)
+    assert len(msgspec.msgpack.encode(kept)) < 6 * KEPT_CHARS_MAX
