@@ -487,6 +487,11 @@ def _arm(
     if current is None and absence.is_repeated(state, trigger.id, per, e):
         out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
         return False
+    if current is not None and e == current.start_e:
+        # Sent again, the one that is replaced would look like another start of the same moment.
+        if current.activation == activation.key:
+            return False
+        absence.remember_untimed(state, trigger.id, current.activation, a, out)
     if e == a:
         absence.remember_untimed(state, trigger.id, activation.key, a, out)
     chain_e = 0 if current is None or spoken else current.chain_e or current.start_e

@@ -76,8 +76,8 @@ class Memory(msgspec.Struct, array_like=True, gc=False):
     `cancels`: unless matches. `ended`: per value (or messageId) -> client time of the start that
     ended last. The floors are the latest client times that overflow pushed out: whatever is not
     later than a floor counts as remembered, so overflow errs towards silence. `untimed`: messageId
-    -> append time of starts without a client time of their own (none, or ahead of the broker's):
-    sent again they would look like later starts.
+    -> append time of starts without a client time of their own (none, or ahead of the broker's) or
+    replaced by another of the same moment: sent again they would look like later starts.
     """
 
     cancels: list[Cancel] = []

@@ -156,7 +156,8 @@ def ending(trigger: Any, slot: int, act: Any, due: int, **more: Any) -> dict[str
 def absences(trigger: Any, acts: Sequence[Any], own: Sequence[Any], until: int) -> Endings:
     """The instances of one per value, one after the other; the messages of a series of each.
 
-    A start without a client time of its own (none, or ahead of the log) is known by its messageId.
+    A start without a client time of its own (none, or ahead of the log) is known by its messageId,
+    and so is one that was replaced by another of the same moment.
     """
     pending: Any = None
     untimed: list[Any] = []
@@ -185,6 +186,10 @@ def absences(trigger: Any, acts: Sequence[Any], own: Sequence[Any], until: int) 
             continue
         if pending is None and any(e <= earlier for earlier in ended):
             continue
+        if pending is not None and e == pending["e"]:
+            if pending["key"] == act["key"]:
+                continue
+            untimed += [{**pending, "slot": slot}]
         untimed += [act] if e == record["a"] else []
         chain = e if pending is None or begun else pending["chain"]
         pending = {**act, "step": 0, "said": 0, "chain": chain}

@@ -388,3 +388,14 @@ def test_a_removed_trigger_ends_its_instances_as_paused() -> None:
     user.program = program_of(number=2)
     user.fire("10d")
     assert user.lines == ["2h cart m0 PAUSED"]
+
+
+def test_a_start_that_was_replaced_by_one_of_the_same_moment_does_not_come_back() -> None:
+    user = User(program_of(CART))
+    user.event("1m", "Added", e="0s", id="a")
+    user.event("2m", "Added", e="0s", id="b")
+    for at in ("3m", "4m"):
+        user.event(at, "Added", e="0s", id="a")
+        user.event(at, "Added", e="0s", id="b")
+    user.fire("3h")
+    assert user.lines == ["2h cart b ADMITTED"]
