@@ -5,7 +5,8 @@ Shape: Segment tracking spec (`type`, `messageId`, `userId` / `anonymousId`, `ev
 never raises anything but `BadRecord`.
 """
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -55,14 +56,15 @@ class Event(msgspec.Struct, gc=False):
 
 _decoder = msgspec.json.Decoder(Event)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 def to_ms(moment: datetime) -> int:
     """Milliseconds since the Unix epoch, rounded down; a moment without an offset is UTC."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MILLISECOND
+    since = moment - _EPOCH
+    # Dividing by a timedelta takes three times as long.
+    return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
 
 
 def decode_event(value: bytes | None, default_id: str = "", *, signals: bool = False) -> Event:
@@ -90,6 +92,34 @@ def decode_event(value: bytes | None, default_id: str = "", *, signals: bool = F
     return event
 
 
+def decode_events(values: Sequence[bytes]) -> list[Event] | None:
+    """Decode many messages at half the price, as `decode_event` with `signals` does.
+
+    None when one of them would be refused: ask about each.
+    """
+    if not values or len(max(values, key=len)) > EVENT_BYTES_MAX:
+        return None
+    try:
+        events: list[Event] = list(map(_decoder.decode, values))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    for event in events:
+        profile, timestamp = event.user_id or event.anonymous_id, event.timestamp
+        if (
+            event.type != "track"
+            or not event.event
+            or not profile
+            or len(profile) > ID_CHARS_MAX
+            or not 0 < len(event.message_id) <= ID_CHARS_MAX
+            or (timestamp is not None and timestamp.year < 1970)
+        ):
+            try:
+                _check_ids(event, signals=True)
+            except BadRecord:
+                return None
+    return events
+
+
 def event_name(event: Event) -> str | None:
     """The name triggers use: `event` of a track, `Page: <name>`, `Screen: <name>`, else None."""
     kind = event.type
@@ -115,18 +145,19 @@ def _refusal(message: str) -> BadRecord:
 
 
 def _check_ids(event: Event, signals: bool) -> None:
-    profile = event.user_id or event.anonymous_id
-    if not profile or not event.message_id:
+    profile, message_id, kind = event.user_id or event.anonymous_id, event.message_id, event.type
+    if not profile or not message_id:
         raise BadRecord(DeadLetterReason.MISSING_ID, "userId or anonymousId, and messageId")
-    if len(profile) > ID_CHARS_MAX or len(event.message_id) > ID_CHARS_MAX:
+    if len(profile) > ID_CHARS_MAX or len(message_id) > ID_CHARS_MAX:
         raise BadRecord(DeadLetterReason.ID_TOO_LONG, f"an id is over {ID_CHARS_MAX} characters")
-    if event.type == "track":
+    if kind == "track":
         if not event.event:
             raise BadRecord(DeadLetterReason.MISSING_EVENT, "a track message needs `event`")
-    elif event.type == "signal" or event.type == "outcome":
-        if not signals or event.type == "outcome":
-            raise BadRecord(DeadLetterReason.WRONG_TYPE, f"{event.type} is not sent by clients")
+    elif kind == "signal" or kind == "outcome":
+        if not signals or kind == "outcome":
+            raise BadRecord(DeadLetterReason.WRONG_TYPE, f"{kind} is not sent by clients")
         if not event.event:
             raise BadRecord(DeadLetterReason.MISSING_EVENT, "a signal needs `event`, its name")
-    if event.timestamp is not None and event.timestamp.year < 1970:
+    timestamp = event.timestamp
+    if timestamp is not None and timestamp.year < 1970:
         raise BadRecord(DeadLetterReason.BAD_TIMESTAMP, "timestamp is before 1970")

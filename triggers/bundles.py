@@ -61,6 +61,8 @@ def take_out(
 ) -> list[Waiting]:
     """The waiting candidates that an `unless` match cancels; they are gone."""
     taken: list[Waiting] = []
+    if not state.bundles:
+        return taken
     for bundle in [bundle for bundle in state.bundles if bundle.trigger == trigger.id]:
         found = [waiting for waiting in bundle.waiting if matches(clause, fields, waiting.fields)]
         bundle.waiting = [waiting for waiting in bundle.waiting if waiting not in found]

@@ -69,11 +69,13 @@ def apply_event(
     program: Program, user: str, state: UserState, event: Event, a: int, hits: Hits, out: Effects
 ) -> bool:
     """Apply one client event appended at `a`; `hits` is `program.hits` of it."""
-    changed = fire_before(program, user, state, a, out)
+    changed = False
+    if 0 < state.due < a or program.withdrawn:
+        changed = fire_before(program, user, state, a, out)
     of_user = event.type != "signal"
     if of_user and event.context:
         changed |= register_device(state, event, a)
-    if is_merging(event):
+    if event.type != "track" and is_merging(event):
         pair = merge_of(event)
         # `user` is whom the known profile of the event is a part of by now.
         if pair is not None and pair[0] != user:
@@ -91,7 +93,8 @@ def apply_event(
         # After the patterns, which compare with what was known, and before admission, which asks.
         if program.granule_ms:
             changed |= _notice_activity(program, state, event, a)
-        changed |= _learn(program, state, event, a, out)
+        if program.traits or program.zoned:
+            changed |= _learn(program, state, event, a, out)
     if hits.notes:
         changed |= _note(state, hits.notes, event, e, a, out)
     if candidates:

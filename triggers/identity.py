@@ -9,9 +9,8 @@ def delivery_id(trigger: str, profile: str, start: str, per: str, step: int) -> 
     The revision is left out on purpose: an edit of a trigger cannot send twice
     (design.md section 4).
     """
-    digest = blake2b(digest_size=16)
+    parts: list[bytes] = []
     for part in (trigger, profile, start, per, str(step)):
         content = part.encode()
-        digest.update(len(content).to_bytes(4, "big"))
-        digest.update(content)
-    return digest.hexdigest()
+        parts += (len(content).to_bytes(4, "big"), content)
+    return blake2b(b"".join(parts), digest_size=16).hexdigest()

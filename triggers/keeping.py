@@ -13,4 +13,12 @@ def compile_keeper(paths: tuple[str, ...]) -> Callable[[Event], dict[str, Any]]:
     fields_of = compile_projection(paths)
     if not paths:
         return fields_of
-    return lambda event: {path: storable(value) for path, value in fields_of(event).items()}
+
+    def keep(event: Event) -> dict[str, Any]:
+        fields = fields_of(event)
+        for path, value in fields.items():
+            if type(value) is not str:
+                fields[path] = storable(value)
+        return fields
+
+    return keep

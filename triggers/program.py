@@ -152,7 +152,8 @@ class _EventIndex(Generic[R]):
     def candidates(self, event: Event) -> list[R]:
         found = self.rest
         for table in self.tables.values():
-            more = table.roles.get(index_key(table.read(event)))
+            value = table.read(event)
+            more = table.roles.get(value if type(value) is str else index_key(value))
             if more:
                 found = found + more
         return found
@@ -195,6 +196,12 @@ class Program:
     relations: dict[str, Relation] = field(default_factory=dict)
     cancelled_to: Mapping[str, int] = field(default_factory=dict)
     withdrawn: Mapping[str, Withdrawals] = field(default_factory=dict)
+    #: The name alone tells who wants a track event.
+    _by_name: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._by_name = ANY not in self.by_event and IDENTIFY not in self.by_event
+        self._by_name &= not self.notes
 
     @property
     def recurs(self) -> bool:
@@ -213,6 +220,8 @@ class Program:
 
     def roles(self, event: Event) -> Hits:
         """The roles of a client event: `NO_HITS` for most."""
+        if self._by_name and event.type == "track" and event.event not in self.by_event:
+            return NO_HITS
         name = event.event if event.type == "track" else role_name(event)
         hits = NO_HITS if name is None else self.match(name, event)
         if hits is not NO_HITS and event.type == "track" and name and name[0] == RESERVED:
@@ -264,13 +273,12 @@ class Program:
         cancels: list[Role] = []
         starts: list[Role] = []
         errors: list[CompiledTrigger] = []
-        for role in index.candidates(event):
+        for role in index.candidates(event) if index.tables else index.rest:
             static = role.filter.static
-            verdict = True if static is None else static(event)
-            if verdict is None:
-                errors.append(role.trigger)
-            elif verdict:
+            if static is None or (verdict := static(event)):
                 (starts if role.clause < 0 else cancels).append(role)
+            elif verdict is None:
+                errors.append(role.trigger)
         if not (cancels or starts or errors):
             return NO_HITS
         if len(starts) > 1:

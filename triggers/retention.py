@@ -22,25 +22,26 @@ LOOK_BACK_MS = MEMORY_MS
 def due(program: Program, state: UserState) -> int:
     """The log time at which everything remembered now can be forgotten; 0 when nothing is."""
     latest = 0
-    for memory in state.memory.values():
-        expiry = _memory_expiry(memory)
-        if expiry > latest:
-            latest = expiry
-    if state.sends:
-        latest = max(latest, _sends_expiry(program, state))
+    if state.memory:
+        latest = max(map(_latest_of, state.memory.values())) + MEMORY_MS + 1
+    if state.sends and (at := _sends_expiry(program, state)) > latest:
+        latest = at
     for cooled in state.cooled:
-        latest = max(latest, _cooldown_expiry(program, cooled.trigger, cooled.at))
-    for trigger, at in state.cooled_floor.items():
-        latest = max(latest, _cooldown_expiry(program, trigger, at))
-    if _forgets_decision(state):
-        latest = max(latest, state.decided_at + LOOK_BACK_MS)
+        if (at := _cooldown_expiry(program, cooled.trigger, cooled.at)) > latest:
+            latest = at
+    if state.cooled_floor:
+        for trigger, at in state.cooled_floor.items():
+            latest = max(latest, _cooldown_expiry(program, trigger, at))
+    if _forgets_decision(state) and (at := state.decided_at + LOOK_BACK_MS) > latest:
+        latest = at
     for pending in state.pending:
         if pending.drop_at > latest:
             latest = pending.drop_at
     if state.features or state.relations:
         latest = max(latest, _noted_expiry(program, state))
-    for trigger, pattern_memory in state.patterns.items():
-        latest = max(latest, _pattern_expiry(program, trigger, pattern_memory))
+    if state.patterns:
+        for trigger, pattern_memory in state.patterns.items():
+            latest = max(latest, _pattern_expiry(program, trigger, pattern_memory))
     return latest
 
 
@@ -83,15 +84,19 @@ def prune_memory(memory: Memory, now_ms: int) -> None:
 
 def _memory_expiry(memory: Memory) -> int:
     """A start of client time s is late when a - s > 24 h, so e matters until a = e + 24 h."""
+    return _latest_of(memory) + MEMORY_MS + 1
+
+
+def _latest_of(memory: Memory) -> int:
     latest = max(memory.cancel_floor, memory.ended_floor)
     for cancel in memory.cancels:
         if cancel.e > latest:
             latest = cancel.e
-    if memory.ended:
-        latest = max(latest, max(memory.ended.values()))
-    if memory.untimed:
-        latest = max(latest, max(memory.untimed.values()))
-    return latest + MEMORY_MS + 1
+    for times in (memory.ended, memory.untimed):
+        for at in times.values():
+            if at > latest:
+                latest = at
+    return latest
 
 
 def _sends_expiry(program: Program, state: UserState) -> int:

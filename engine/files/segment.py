@@ -1,12 +1,18 @@
 """JSON lines of Segment messages."""
 
+from datetime import UTC, datetime
+from itertools import islice
+from operator import le
+
 from engine.files.lines import LineReader
 from engine.files.numbering import EVERYTHING
 from engine.files.problems import ProblemKind
 from engine.files.reading import Batches, Early, FileEvent, Reading, file_events
-from schemas.events import BadRecord, Event, decode_event, to_ms
+from schemas.events import BadRecord, Event, decode_event, decode_events, to_ms
 from schemas.reasons import DeadLetterReason
 
+#: Stands in for a missing time: before any other.
+_NEVER = datetime(1, 1, 1, tzinfo=UTC)
 #: Stands in for a missing messageId until the row has its number.
 _NO_ID = "?"
 
@@ -16,11 +22,25 @@ def segment_batches(lines: LineReader, reading: Reading) -> Batches:
     last_ms = 0
     for batch in lines.batches():
         counted = reading.numbering.count
-        events, last_ms = _read(batch, lines.line + 1, last_ms, reading)
+        plain = _read_plain(batch, last_ms, reading)
+        events, last_ms = plain or _read(batch, lines.line + 1, last_ms, reading)
         reading.problems.rows += reading.numbering.count - counted
         yield events
         if reading.ordered and reading.span.ended(last_ms):
             return
+
+
+def _read_plain(
+    batch: list[bytes], last_ms: int, reading: Reading
+) -> tuple[list[FileEvent], int] | None:
+    """What `_read` answers where nothing is amiss and all rows count; None elsewhere."""
+    if reading.span != EVERYTHING or (events := decode_events(batch)) is None:
+        return None
+    times = [to_ms(event.received_at or event.timestamp or _NEVER) for event in events]
+    if times[0] < last_ms or not all(map(le, times, islice(times, 1, None))):
+        return None
+    reading.numbering.block((), (), len(batch))
+    return file_events(zip(times, events, batch, strict=True)), times[-1]
 
 
 def _read(
