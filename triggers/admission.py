@@ -235,8 +235,15 @@ def refund(state: UserState, pending: Pending) -> None:
     if pending.counts and pending.at in state.sends:
         state.sends.remove(pending.at)
     pers = (pending.per, *pending.others)
-    state.cooled = [
+    kept = [
         cooled
         for cooled in state.cooled
         if (cooled.trigger, cooled.at) != (pending.trigger, pending.at) or cooled.per not in pers
     ]
+    for other in state.pending:
+        if (other.trigger, other.per, other.before) == (pending.trigger, pending.per, pending.at):
+            other.before = 0
+    if pending.before and len(kept) < len(state.cooled):
+        # The cooldown of the message before it in its series, which this one's had replaced.
+        kept.append(Cooled(pending.trigger, pending.per, pending.before))
+    state.cooled = kept

@@ -612,6 +612,7 @@ def _book(
             drop_at=max(expires_at, at) + DAY_MS,
             fields=candidate.kept if trigger.unless or trigger.still is not None else {},
             others=[waiting.per for waiting in candidate.items[1:]],
+            before=candidate.said_at,
         )
     )
     if len(state.pending) > PENDING_MAX:

@@ -99,7 +99,8 @@ class Pending(msgspec.Struct, array_like=True, gc=False):
     """An admitted delivery whose outcome is not in the log yet; it can still be cancelled.
 
     `at`: when it was admitted, which tells what it took; `counts`: it took one of `sends`;
-    `others`: the `per` values of a bundle beside the first.
+    `others`: the `per` values of a bundle beside the first; `before`: when the message before it in
+    its series was admitted, 0 for none or one that was given back.
     """
 
     delivery: bytes
@@ -111,6 +112,7 @@ class Pending(msgspec.Struct, array_like=True, gc=False):
     cancelled: bool = False
     fields: dict[str, Any] = {}
     others: list[str] = []
+    before: int = 0
 
 
 class Waiting(msgspec.Struct, array_like=True, gc=False):

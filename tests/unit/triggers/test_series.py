@@ -73,6 +73,27 @@ def test_cooldown_does_not_stand_between_the_steps_of_one_series() -> None:
     assert user.lines[2:] == ["11d s m1 COOLDOWN", "13d s m1 COOLDOWN"]
 
 
+def test_a_refunded_step_leaves_the_cooldown_of_the_step_before_it() -> None:
+    user = series(cooldown="30d", per="properties.sku")
+    user.event("0s", "Signed Up", sku="a")
+    user.fire("4d")
+    user.outcome("4d", Reason.EXPIRED)
+    user.event("4d", "Signed Up", sku="b")
+    user.fire("6d")
+    assert user.lines[2:] == ["5d s m1 COOLDOWN"]
+
+
+def test_steps_that_were_both_refunded_leave_no_cooldown() -> None:
+    user = series(cooldown="30d", per="properties.sku", expires="7d")
+    user.event("0s", "Signed Up", sku="a")
+    user.fire("4d")
+    user.outcome("4d", Reason.EXPIRED, delivery=0)
+    user.outcome("4d", Reason.EXPIRED, delivery=1)
+    user.event("4d", "Signed Up", sku="b")
+    user.fire("6d")
+    assert user.lines[2:] == ["5d s m1 ADMITTED"]
+
+
 def test_a_new_start_begins_the_series_anew() -> None:
     user = series()
     user.event("0s", "Signed Up")
