@@ -7,7 +7,7 @@
 - `decide` applies one input to one state under one program and collects `Effects`: decisions,
   admitted deliveries, journal, counters.
 
-How they meet: `Program.match` says which roles an event plays, `decide.apply_event` cancels, arms
-and turns completed patterns into candidates (`patterns`, `absence`), `admission` says yes or why
-not.
+How they meet: `Program.hits` says which roles an event plays, `decide.apply_event` fires what is
+due and asks the `patterns`; a completed one arms an instance (`instances`, `absence`) or becomes a
+candidate (`booking`), and `admission` says yes or why not.
 """

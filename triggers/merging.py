@@ -10,13 +10,13 @@ An admitted delivery stays with the profile it was admitted for: its ledger is i
 
 import msgspec
 
-from schemas.decisions import Decision
 from schemas.events import ID_CHARS_MAX, Event
 from schemas.reasons import Outcome
 from triggers import absence
 from triggers.effects import Effects, Journal
+from triggers.endings import ended, ended_waiting
 from triggers.notes import absorb_notes
-from triggers.program import CompiledTrigger, Program
+from triggers.program import Program
 from triggers.state import (
     COOLDOWNS_MAX,
     DEVICES_MAX,
@@ -182,10 +182,8 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
             continue
         state.instances.remove(instance)
         absence.remember_end(state, trigger.id, instance.per, instance.start_e, a, out)
-        event = instance.progress.event if instance.progress else ""
-        start = None if event is None else instance.activation
-        ends = None if event is None else event or instance.activation
-        out.decisions.append(_cancelled(trigger, user, a, instance.activation, start, ends))
+        revision = trigger.revision
+        out.decisions.append(ended(instance, user, revision, a, Outcome.CANCELLED, None))
     for bundle in state.bundles:
         trigger = program.triggers.get(bundle.trigger)
         if trigger is None:
@@ -193,27 +191,8 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
         for waiting in list(bundle.waiting):
             if absence.died_already(state, trigger, waiting.start_e, waiting.fields):
                 bundle.waiting.remove(waiting)
+                how, revision = Outcome.CANCELLED, trigger.revision
                 out.decisions.append(
-                    _cancelled(trigger, user, a, waiting.activation, waiting.start, waiting.event)
+                    ended_waiting(trigger.id, waiting, user, revision, a, how, None, None)
                 )
     state.bundles = [bundle for bundle in state.bundles if bundle.waiting]
-
-
-def _cancelled(
-    trigger: CompiledTrigger,
-    user: str,
-    a: int,
-    activation: str,
-    start: str | None,
-    event: str | None,
-) -> Decision:
-    return Decision(
-        trigger=trigger.id,
-        user=user,
-        activation=activation,
-        at_ms=a,
-        outcome=Outcome.CANCELLED,
-        start=start,
-        event=event,
-        revision=trigger.revision,
-    )

@@ -1,0 +1,195 @@
+"""A candidate before the checks of admission, and what is booked after them.
+
+`propose` lets it wait for its bundle or decides it; `close_bundle` makes one candidate of those
+that waited; `recall_untrue` calls an admitted delivery back whose `still` no longer holds.
+"""
+
+import msgspec
+
+from schemas.decisions import Decision
+from schemas.reasons import Outcome, Reason, Unevaluated
+from triggers import absence, bundles
+from triggers.admission import Candidate, check_cooldown, is_unevaluated, refusal, take
+from triggers.effects import Admitted, Effects, Journal, Recall
+from triggers.endings import ended_waiting, stage
+from triggers.identity import delivery_id
+from triggers.patterns.base import Activation
+from triggers.program import CompiledTrigger, Program, Step
+from triggers.state import DAY_MS, PENDING_MAX, Bundle, Pending, Progress, UserState
+
+
+def propose(
+    program: Program, candidate: Candidate, state: UserState, at: int, caused_at: int, out: Effects
+) -> None:
+    """Admit a candidate, or let it wait for its bundle."""
+    if candidate.trigger.bundle_ms and not candidate.items:
+        bundles.collect(state, candidate, at)
+    else:
+        _admit(program, candidate, state, at, caused_at, out)
+
+
+def close_bundle(
+    program: Program, user: str, state: UserState, bundle: Bundle, due: int, out: Effects
+) -> list[Candidate]:
+    """One candidate of all that waited, except those whose own `per` value is cooling down."""
+    trigger = program.triggers.get(bundle.trigger)
+    at = max(due, state.decided_at)
+    ready = []
+    for waiting in bundle.waiting:
+        reason: Reason | None = Reason.PAUSED
+        if trigger is not None:
+            alone = bundles.candidate_of(trigger, user, due, [waiting])
+            reason = check_cooldown(alone, state, at)
+        if reason is None:
+            ready.append(waiting)
+        else:
+            revision = trigger.revision if trigger else 0
+            out.decisions.append(
+                ended_waiting(
+                    bundle.trigger, waiting, user, revision, at, Outcome.SUPPRESSED, reason, None
+                )
+            )
+    return [bundles.candidate_of(trigger, user, due, ready)] if trigger and ready else []
+
+
+def candidate_of(
+    trigger: CompiledTrigger, user: str, activation: Activation, per: str, due: int
+) -> Candidate:
+    return Candidate(
+        trigger=trigger,
+        user=user,
+        activation=activation.key,
+        per=per,
+        start=activation.start,
+        event=activation.event,
+        start_e=activation.start_e,
+        due_ms=due,
+        start_fields=activation.start_fields,
+        event_fields=activation.event_fields,
+    )
+
+
+def _admit(
+    program: Program, candidate: Candidate, state: UserState, at: int, caused_at: int, out: Effects
+) -> None:
+    """Decide one candidate at decision time `at`; book it when it is admitted."""
+    trigger = candidate.trigger
+    if out.on_admission is not None:
+        out.on_admission(candidate, state, at)
+    state.decided_at = at
+    reason = refusal(candidate, state, at)
+    if is_unevaluated(candidate, state, at, reason):
+        out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
+    outcome = Outcome.ADMITTED if reason is None else Outcome.SUPPRESSED
+    delivery: str | None = None
+    if reason is None:
+        step = candidate.step
+        delivery = delivery_id(
+            trigger.id, candidate.user, candidate.activation, candidate.per, step
+        )
+        _book(program, candidate, state, at, caused_at, delivery, out)
+    out.decisions.append(
+        Decision(
+            trigger=trigger.id,
+            user=candidate.user,
+            activation=candidate.activation,
+            at_ms=at,
+            outcome=outcome,
+            reason=reason,
+            start=candidate.start,
+            event=candidate.event,
+            revision=trigger.revision,
+            delivery_id=delivery,
+        )
+    )
+    out.journal.append(
+        Journal(candidate.user, at, trigger.id, reason or outcome, candidate.activation)
+    )
+    out.funnel[stage(trigger, at, "MATCHED")] += 1
+    out.funnel[stage(trigger, at, reason or outcome)] += 1
+    how = Outcome.SUPPRESSED if reason else Outcome.BUNDLED
+    for waiting in candidate.items[1:]:
+        revision, user = trigger.revision, candidate.user
+        out.decisions.append(
+            ended_waiting(trigger.id, waiting, user, revision, at, how, reason, delivery)
+        )
+        out.funnel[stage(trigger, at, reason or how)] += 1
+
+
+def _book(
+    program: Program,
+    candidate: Candidate,
+    state: UserState,
+    at: int,
+    caused_at: int,
+    delivery: str,
+    out: Effects,
+) -> None:
+    trigger = candidate.trigger
+    key = bytes.fromhex(delivery)
+    if take(program, candidate, state, at):
+        out.evicted["cooldowns"] += 1
+    step = _step_of(trigger, candidate.step)
+    expires_at = candidate.due_ms + (step.expires_ms if step else trigger.expires_ms)
+    if len(trigger.steps) > 1:
+        _remember_said(state, candidate, at)
+    state.pending.append(
+        Pending(
+            delivery=key,
+            trigger=trigger.id,
+            per=candidate.per,
+            at=at,
+            counts=trigger.marketing,
+            drop_at=max(expires_at, at) + DAY_MS,
+            fields=candidate.kept if trigger.unless or trigger.still is not None else {},
+            others=[waiting.per for waiting in candidate.items[1:]],
+            before=candidate.said_at,
+        )
+    )
+    if len(state.pending) > PENDING_MAX:
+        out.closed.append(state.pending.pop(0).delivery.hex())
+        out.evicted["pending"] += 1
+    out.deliveries.append(
+        Admitted(
+            trigger=trigger,
+            user=candidate.user,
+            activation=candidate.activation,
+            delivery_id=delivery,
+            decided_at_ms=at,
+            expires_at_ms=expires_at,
+            caused_at_ms=caused_at,
+            devices=tuple((device.token, device.platform) for device in state.devices),
+            start_fields=candidate.start_fields,
+            event_fields=candidate.event_fields,
+            step=candidate.step,
+            text=step.text if step else "",
+            items=tuple(bundles.fields_of(trigger, waiting.fields) for waiting in candidate.items),
+        )
+    )
+
+
+def _step_of(trigger: CompiledTrigger, number: int) -> Step | None:
+    """A step; the last one when an edit has made the series shorter."""
+    return trigger.steps[min(number, len(trigger.steps) - 1)] if trigger.steps else None
+
+
+def _remember_said(state: UserState, candidate: Candidate, at: int) -> None:
+    """The next step of the series does not run into the cooldown of this one."""
+    instance = absence.find(state, candidate.trigger.id, candidate.per)
+    if instance is not None and instance.activation == candidate.activation:
+        progress = instance.progress or Progress()
+        instance.progress = msgspec.structs.replace(progress, said_at=at)
+
+
+def recall_untrue(program: Program, state: UserState, a: int, out: Effects) -> None:
+    """Call back the pending deliveries whose `still` the user's traits no longer fulfil."""
+    for pending in state.pending:
+        trigger = program.triggers.get(pending.trigger)
+        if trigger is None or trigger.still is None or pending.cancelled:
+            continue
+        verdict = trigger.still.judge(state, a, pending.fields)
+        if verdict is None:
+            out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
+        if not verdict:
+            pending.cancelled = True
+            out.cancelled.append(Recall(pending.delivery.hex(), a, Reason.NO_LONGER_TRUE))

@@ -1,0 +1,61 @@
+"""How an activation ends, as a decision and as a stage of the funnel."""
+
+from schemas.decisions import Decision
+from schemas.reasons import Outcome, Reason
+from triggers.effects import FunnelKey
+from triggers.program import CompiledTrigger
+from triggers.state import DAY_MS, Instance, Waiting
+
+
+def message_ids(instance: Instance) -> tuple[str | None, str | None]:
+    """`$start` and `$event`; none where no event started it."""
+    event = instance.progress.event if instance.progress else ""
+    if event is None:
+        return None, None
+    return instance.activation, event or instance.activation
+
+
+def ended(
+    instance: Instance, user: str, revision: int, at: int, outcome: Outcome, reason: Reason | None
+) -> Decision:
+    start, event = message_ids(instance)
+    return Decision(
+        trigger=instance.trigger,
+        user=user,
+        activation=instance.activation,
+        at_ms=at,
+        outcome=outcome,
+        reason=reason,
+        start=start,
+        event=event,
+        revision=revision,
+    )
+
+
+def ended_waiting(
+    trigger: str,
+    waiting: Waiting,
+    user: str,
+    revision: int,
+    at: int,
+    outcome: Outcome,
+    reason: Reason | None,
+    delivery: str | None,
+) -> Decision:
+    """How a candidate ended that waited for a bundle; `delivery` is what it became a part of."""
+    return Decision(
+        trigger=trigger,
+        user=user,
+        activation=waiting.activation,
+        at_ms=at,
+        outcome=outcome,
+        reason=reason,
+        start=waiting.start,
+        event=waiting.event,
+        revision=revision,
+        delivery_id=delivery,
+    )
+
+
+def stage(trigger: CompiledTrigger, at: int, stage: str) -> FunnelKey:
+    return FunnelKey(trigger.id, trigger.revision, "", at // DAY_MS, stage)

@@ -1,0 +1,207 @@
+"""Pending instances: armed by an activation, cancelled by `unless`, fired by their timer, withdrawn
+by an apply. The rules of time are `absence`'s; here the state changes and is counted.
+"""
+
+import msgspec
+
+from schemas.events import Event
+from schemas.reasons import Outcome, Reason, Unevaluated
+from triggers import absence, bundles
+from triggers.admission import Candidate, kept_fields
+from triggers.effects import Effects, FunnelKey, Journal, Recall
+from triggers.endings import ended, ended_waiting, message_ids, stage
+from triggers.patterns.base import Activation
+from triggers.program import CompiledTrigger, Program, Role
+from triggers.state import DAY_MS, INSTANCES_MAX, Instance, Progress, UserState
+
+
+def arm(
+    user: str,
+    state: UserState,
+    trigger: CompiledTrigger,
+    per: str,
+    activation: Activation,
+    a: int,
+    out: Effects,
+) -> bool:
+    """Start or restart the pending instance of this per value, unless it is dead already."""
+    e = activation.e
+    if absence.is_known_untimed(state, trigger.id, activation.key, a):
+        out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
+        return False
+    current = absence.find(state, trigger.id, per)
+    # A series that has begun to speak is restarted by a later start only, as one that has ended.
+    spoken = current is not None and current.progress is not None and current.progress.step > 0
+    if current is not None and not (trigger.restart and e >= current.start_e + spoken):
+        return False
+    if current is None and absence.is_repeated(state, trigger.id, per, e):
+        out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
+        return False
+    if current is not None and e == current.start_e:
+        # Sent again, the one that is replaced would look like another start of the same moment.
+        if current.activation == activation.key:
+            return False
+        absence.remember_untimed(state, trigger.id, current.activation, a, out)
+    if e == a:
+        absence.remember_untimed(state, trigger.id, activation.key, a, out)
+    chain_e = 0 if current is None or spoken else current.chain_e or current.start_e
+    if current is not None:
+        remove(state, current, out)
+    instance = Instance(
+        trigger=trigger.id,
+        per=per,
+        activation=activation.key,
+        start_e=e,
+        chain_e=chain_e,
+        fire_at=absence.fire_time(trigger, 0, e, chain_e or e),
+        fields=kept_fields(trigger, activation.start_fields, activation.event_fields),
+        progress=None if activation.event == activation.key else Progress(activation.event),
+        revision=trigger.revision,
+    )
+    if absence.died_already(state, trigger, e, instance.fields):
+        absence.remember_end(state, trigger.id, per, e, a, out)
+        out.decisions.append(ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None))
+        out.funnel[stage(trigger, a, Outcome.CANCELLED)] += 1
+        return True
+    state.instances.append(instance)
+    out.pending[trigger.id, trigger.revision] += 1
+    if current is None:
+        out.journal.append(Journal(user, a, trigger.id, "ARMED", activation.key))
+    _bound_instances(user, state, trigger, a, out)
+    return True
+
+
+def _bound_instances(
+    user: str, state: UserState, trigger: CompiledTrigger, a: int, out: Effects
+) -> None:
+    """Overflow ends the oldest instance without a message: it errs towards silence."""
+    mine = [instance for instance in state.instances if instance.trigger == trigger.id]
+    if len(mine) <= INSTANCES_MAX:
+        return
+    oldest = min(mine, key=lambda instance: (instance.fire_at, instance.per))
+    remove(state, oldest, out)
+    absence.remember_end(state, trigger.id, oldest.per, oldest.start_e, a, out)
+    out.decisions.append(ended(oldest, user, trigger.revision, a, Outcome.CANCELLED, None))
+    out.evicted["instances"] += 1
+
+
+def cancel(
+    user: str, state: UserState, role: Role, event: Event, e: int, a: int, out: Effects
+) -> bool:
+    """An `unless` match: end the pending instances, call back deliveries, remember it."""
+    trigger = role.trigger
+    clause = trigger.unless[role.clause]
+    fields = clause.project(event)
+    changed = False
+    for instance in list(state.instances):
+        if instance.trigger == trigger.id and absence.matches(clause, fields, instance.fields):
+            changed = True
+            remove(state, instance, out)
+            absence.remember_end(state, trigger.id, instance.per, instance.start_e, a, out)
+            out.decisions.append(
+                ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None)
+            )
+            out.journal.append(Journal(user, a, trigger.id, "CANCELLED", event.message_id))
+            out.funnel[stage(trigger, a, Outcome.CANCELLED)] += 1
+    for waiting in bundles.take_out(state, trigger, clause, fields):
+        changed = True
+        out.decisions.append(
+            ended_waiting(
+                trigger.id, waiting, user, trigger.revision, a, Outcome.CANCELLED, None, None
+            )
+        )
+        out.funnel[stage(trigger, a, Outcome.CANCELLED)] += 1
+    for pending in state.pending:
+        if (
+            pending.trigger == trigger.id
+            and not pending.cancelled
+            and absence.matches(clause, fields, pending.fields)
+        ):
+            changed = pending.cancelled = True
+            out.cancelled.append(Recall(pending.delivery.hex(), a))
+    if absence.is_late(e, a):
+        return changed
+    remembered = absence.remember_cancel(state, trigger.id, role.clause, e, fields, a, out)
+    return changed or remembered
+
+
+def fire_instance(
+    program: Program, user: str, state: UserState, instance: Instance, due: int, out: Effects
+) -> list[Candidate]:
+    """The candidate of an instance that is due; with a series it goes on to its next step."""
+    trigger = program.triggers.get(instance.trigger)
+    if trigger is None:
+        # The trigger was removed while the instance was pending.
+        remove(state, instance, out)
+        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, due, out)
+        at = max(due, state.decided_at)
+        out.decisions.append(ended(instance, user, 0, at, Outcome.SUPPRESSED, Reason.PAUSED))
+        return []
+    candidate = _of_instance(trigger, user, instance)
+    following = candidate.step + 1
+    if following < len(trigger.steps):
+        progress = instance.progress or Progress()
+        instance.progress = msgspec.structs.replace(progress, step=following)
+        chain_e = instance.chain_e or instance.start_e
+        # An edit may have brought the next step before the one that fires now.
+        next_ms = absence.fire_time(trigger, following, instance.start_e, chain_e)
+        instance.fire_at = max(next_ms, due + 1)
+    else:
+        remove(state, instance, out)
+        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, due, out)
+    return [candidate]
+
+
+def _of_instance(trigger: CompiledTrigger, user: str, instance: Instance) -> Candidate:
+    start, event = bundles.fields_of(trigger, instance.fields)
+    start_id, event_id = message_ids(instance)
+    progress = instance.progress or Progress()
+    return Candidate(
+        trigger=trigger,
+        user=user,
+        activation=instance.activation,
+        per=instance.per,
+        start=start_id,
+        event=event_id,
+        start_e=instance.start_e,
+        due_ms=instance.fire_at,
+        start_fields=start,
+        event_fields=event,
+        step=progress.step,
+        said_at=progress.said_at,
+    )
+
+
+def withdraw(program: Program, user: str, state: UserState, out: Effects) -> bool:
+    """Cancel the instances that an activation has withdrawn. It comes before anything else that
+    happens to the user after that activation, so it may come late."""
+    found = [
+        (instance, at)
+        for instance in state.instances
+        if (at := _withdrawn_at(program, instance)) is not None
+    ]
+    for instance, at in found:
+        remove(state, instance, out)
+        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, at, out)
+        trigger, revision = instance.trigger, instance.revision
+        out.decisions.append(ended(instance, user, revision, at, Outcome.CANCELLED, None))
+        out.journal.append(Journal(user, at, trigger, "CANCELLED", "apply"))
+        out.funnel[FunnelKey(trigger, revision, "", at // DAY_MS, Outcome.CANCELLED)] += 1
+    return bool(found)
+
+
+def _withdrawn_at(program: Program, instance: Instance) -> int | None:
+    for revision, at in program.withdrawn.get(instance.trigger, ()):
+        if instance.revision <= revision:
+            return at
+    return None
+
+
+def count(state: UserState, sign: int, out: Effects) -> None:
+    for instance in state.instances:
+        out.pending[instance.trigger, instance.revision] += sign
+
+
+def remove(state: UserState, instance: Instance, out: Effects) -> None:
+    state.instances.remove(instance)
+    out.pending[instance.trigger, instance.revision] -= 1
