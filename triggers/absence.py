@@ -91,6 +91,11 @@ def remember_end(
         out.evicted["ended"] += 1
 
 
+def last_start_e(instance: Instance) -> int:
+    """The latest start that the instance stands for: its own, or one that `keep` has kept out."""
+    return max(instance.start_e, instance.chain_e)
+
+
 def remember_cancel(
     state: UserState,
     trigger: str,

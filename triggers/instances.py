@@ -33,7 +33,11 @@ def arm(
     # A series that has begun to speak is restarted by a later start only, as one that has ended.
     spoken = current is not None and current.progress is not None and current.progress.step > 0
     if current is not None and not (trigger.restart and e >= current.start_e + spoken):
-        return False
+        if trigger.restart or e <= max(current.start_e, current.chain_e):
+            return False
+        # Sent again when the instance has ended, what it has kept out would look like a new start.
+        current.chain_e = e
+        return True
     if current is None and absence.is_repeated(state, trigger.id, per, e):
         out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
         return False
@@ -80,7 +84,7 @@ def _bound_instances(
         return
     oldest = min(mine, key=lambda instance: (instance.fire_at, instance.per))
     remove(state, oldest, out)
-    absence.remember_end(state, trigger.id, oldest.per, oldest.start_e, a, out)
+    absence.remember_end(state, trigger.id, oldest.per, absence.last_start_e(oldest), a, out)
     out.decisions.append(ended(oldest, user, trigger.revision, a, Outcome.CANCELLED, None))
     out.evicted["instances"] += 1
 
@@ -97,7 +101,9 @@ def cancel(
         if instance.trigger == trigger.id and absence.matches(clause, fields, instance.fields):
             changed = True
             remove(state, instance, out)
-            absence.remember_end(state, trigger.id, instance.per, instance.start_e, a, out)
+            absence.remember_end(
+                state, trigger.id, instance.per, absence.last_start_e(instance), a, out
+            )
             out.decisions.append(
                 ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None)
             )
@@ -133,7 +139,9 @@ def fire_instance(
     if trigger is None:
         # The trigger was removed while the instance was pending.
         remove(state, instance, out)
-        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, due, out)
+        absence.remember_end(
+            state, instance.trigger, instance.per, absence.last_start_e(instance), due, out
+        )
         at = max(due, state.decided_at)
         out.decisions.append(ended(instance, user, 0, at, Outcome.SUPPRESSED, Reason.PAUSED))
         return []
@@ -148,7 +156,9 @@ def fire_instance(
         instance.fire_at = max(next_ms, due + 1)
     else:
         remove(state, instance, out)
-        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, due, out)
+        absence.remember_end(
+            state, instance.trigger, instance.per, absence.last_start_e(instance), due, out
+        )
     return [candidate]
 
 
@@ -182,7 +192,9 @@ def withdraw(program: Program, user: str, state: UserState, out: Effects) -> boo
     ]
     for instance, at in found:
         remove(state, instance, out)
-        absence.remember_end(state, instance.trigger, instance.per, instance.start_e, at, out)
+        absence.remember_end(
+            state, instance.trigger, instance.per, absence.last_start_e(instance), at, out
+        )
         trigger, revision = instance.trigger, instance.revision
         out.decisions.append(ended(instance, user, revision, at, Outcome.CANCELLED, None))
         out.journal.append(Journal(user, at, trigger, "CANCELLED", "apply"))

@@ -181,7 +181,9 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
         if not dead and mine <= INSTANCES_MAX:
             continue
         state.instances.remove(instance)
-        absence.remember_end(state, trigger.id, instance.per, instance.start_e, a, out)
+        absence.remember_end(
+            state, trigger.id, instance.per, absence.last_start_e(instance), a, out
+        )
         revision = trigger.revision
         out.decisions.append(ended(instance, user, revision, a, Outcome.CANCELLED, None))
     for bundle in state.bundles:

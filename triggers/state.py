@@ -46,7 +46,8 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
     """One pending match: fires at `fire_at` unless it is cancelled.
 
     `start_e` is the client time of `$event`, from which the wait runs, `chain_e` that of the first
-    one of its chain of restarts (0: the same). `fields` are the declared values of `$start` by
+    one of its chain of restarts (0: the same), or under `keep` that of the last start it has kept
+    out. `fields` are the declared values of `$start` by
     path, and those of `$event` by `$` and path where it is another event.
     `revision` is that of the trigger when it was armed.
     """

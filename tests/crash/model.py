@@ -163,7 +163,8 @@ class Start(NamedTuple):
 class _User:
     """One user's story so far. `cancels`: (trigger, per value or None for all, client time).
     `ended`: (trigger, per value) -> client time of the start that ended last. `started`:
-    (trigger, messageId) of what was begun: no message counts twice, whatever its client time."""
+    (trigger, messageId) of what was begun: no message counts twice, whatever its client time.
+    `kept_out`: (trigger, per value) -> client time of the last start a pending one kept out."""
 
     reachable: bool = False
     decided_ms: int = 0
@@ -171,6 +172,7 @@ class _User:
     cancels: list[tuple[str, str | None, int]] = field(default_factory=list)
     ended: dict[tuple[str, str], int] = field(default_factory=dict)
     started: set[tuple[str, str]] = field(default_factory=set)
+    kept_out: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 def expect(meaning: Meaning) -> dict[Key, list[Expected]]:
@@ -251,6 +253,9 @@ def _start(
     key = Key(trigger, user, client.message_id)
     current = next((s for s in state.pending if (s.trigger, s.per) == (trigger, per)), None)
     if current is not None and (not restart or client.e < current.e):
+        if not restart:
+            kept_out = state.kept_out.get((trigger, per), -1)
+            state.kept_out[trigger, per] = max(client.e, kept_out)
         return
     if current is None and client.e <= state.ended.get((trigger, per), -1):
         return
@@ -273,4 +278,5 @@ def _start(
 
 def _remember_end(state: _User, start: Start) -> None:
     name = (start.trigger, start.per)
-    state.ended[name] = max(start.e, state.ended.get(name, -1))
+    kept_out = state.kept_out.pop(name, -1)
+    state.ended[name] = max(start.e, kept_out, state.ended.get(name, -1))

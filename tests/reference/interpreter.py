@@ -167,11 +167,11 @@ def absences(trigger: Any, acts: Sequence[Any], own: Sequence[Any], until: int) 
         for said in spoken(trigger, pending, record["a"]):
             yield ending(trigger, slot, pending, said["due"], step=said["step"])
         if pending is not None and pending["step"] == len(trigger["steps"]):
-            ended.append(pending["e"])
+            ended.append(pending["last"])
             pending = None
         if pending is not None and cancels(trigger, record, pending):
             yield ending(trigger, slot, pending, record["a"], outcome="CANCELLED")
-            ended.append(pending["e"])
+            ended.append(pending["last"])
             pending = None
         act = at.get(slot)
         if act is None or any(
@@ -183,6 +183,8 @@ def absences(trigger: Any, acts: Sequence[Any], own: Sequence[Any], until: int) 
         # What has begun to speak is restarted by a later start only, and its chain is over.
         begun = pending is not None and pending["step"] > 0
         if pending is not None and (trigger["keep"] or e < pending["e"] + begun):
+            if trigger["keep"]:
+                pending["last"] = max(pending["last"], e)
             continue
         if pending is None and any(e <= earlier for earlier in ended):
             continue
@@ -192,7 +194,7 @@ def absences(trigger: Any, acts: Sequence[Any], own: Sequence[Any], until: int) 
             untimed += [{**pending, "slot": slot}]
         untimed += [act] if e == record["a"] else []
         chain = e if pending is None or begun else pending["chain"]
-        pending = {**act, "step": 0, "said": 0, "chain": chain}
+        pending = {**act, "step": 0, "said": 0, "chain": chain, "last": e}
         if any(r["e"] >= e and cancels(trigger, r, pending) for r in own[: slot + 1]):
             yield ending(trigger, slot, pending, record["a"], outcome="CANCELLED")
             ended.append(e)

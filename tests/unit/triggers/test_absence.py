@@ -399,3 +399,16 @@ def test_a_start_that_was_replaced_by_one_of_the_same_moment_does_not_come_back(
         user.event(at, "Added", e="0s", id="b")
     user.fire("3h")
     assert user.lines == ["2h cart b ADMITTED"]
+
+
+def test_a_start_that_keep_has_kept_out_does_not_begin_anew_when_it_is_sent_again() -> None:
+    user = User(program_of({**CART, "on_repeat": "keep"}))
+    user.event("0s", "Added", id="a")
+    user.event("10m", "Added", id="b")
+    user.event("11m", "Ordered", e="5m")
+    user.event("12m", "Added", e="10m", id="b")
+    user.fire("5h")
+    assert user.lines == ["11m cart a CANCELLED"]
+    user.event("5h", "Added", id="c")
+    user.fire("8h")
+    assert user.lines[1:] == ["7h cart c ADMITTED"]
