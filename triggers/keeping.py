@@ -5,7 +5,7 @@ from typing import Any
 
 from schemas.events import Event
 from triggers.paths import compile_projection
-from triggers.state import KEPT_CHARS_MAX, storable
+from triggers.state import storable
 
 
 def compile_keeper(paths: tuple[str, ...]) -> Callable[[Event], dict[str, Any]]:
@@ -17,8 +17,7 @@ def compile_keeper(paths: tuple[str, ...]) -> Callable[[Event], dict[str, Any]]:
     def keep(event: Event) -> dict[str, Any]:
         fields = fields_of(event)
         for path, value in fields.items():
-            if type(value) is not str or len(value) > KEPT_CHARS_MAX:
-                fields[path] = storable(value)
+            fields[path] = storable(value)
         return fields
 
     return keep

@@ -29,9 +29,10 @@ from triggers.patterns.base import (
     memory_of,
     remember,
 )
-from triggers.patterns.recent import Recent, is_recent, mark_of, recent_until, remember_recent
+from triggers.patterns.recent import Recent, is_recent, mark_of, remember_recent
+from triggers.patterns.windowed import WindowedPattern
 from triggers.problems import Problem
-from triggers.state import MEMORY_MS, UserState
+from triggers.state import UserState
 
 COUNT_MAX = 100
 GROUPS_MAX = 32
@@ -67,10 +68,14 @@ class CountWhen(When):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountPattern(Pattern):
+class CountPattern(WindowedPattern):
     """Memory: `[kind, {group: [entry]}, recent]`; a group is a `per` value and one of `same`."""
 
     kind: ClassVar[str] = "count"
+    e_at: ClassVar[int] = 0
+    groups_max: ClassVar[int] = GROUPS_MAX
+    entries_max: ClassVar[int] = ENTRIES_MAX
+    evicts: ClassVar[str] = "counted"
 
     trigger: str
     count: int
@@ -103,7 +108,7 @@ class CountPattern(Pattern):
         remember(state, self.trigger, [self.kind, groups, recent])
         first = self._first(entries, e)
         if first is None:
-            self._bound(groups, group, a, evicted)
+            self.bound(groups, group, self.count + SPARE_MAX, a, evicted)
             return True
         del groups[group]
         return Activation(
@@ -128,44 +133,6 @@ class CountPattern(Pattern):
             if found >= self.count:
                 return first
         return None
-
-    def _bound(
-        self, groups: dict[str, list[Entry]], group: str, a: int, evicted: Counter[str]
-    ) -> None:
-        self._drop_old(groups, a)
-        entries = groups.get(group, [])
-        if len(entries) > self.count + SPARE_MAX:
-            del entries[0]
-            evicted["counted"] += 1
-        held = sum(map(len, groups.values()))
-        while len(groups) > 1 and (len(groups) > GROUPS_MAX or held > ENTRIES_MAX):
-            oldest = min(groups, key=lambda name: (groups[name][-1][0], name))
-            held -= len(groups.pop(oldest))
-            evicted["counted"] += 1
-
-    def _drop_old(self, groups: dict[str, list[Entry]], now_ms: int) -> None:
-        for name in list(groups):
-            kept = [x for x in groups[name] if self._until(x) > now_ms]
-            if kept:
-                groups[name] = kept
-            else:
-                del groups[name]
-
-    def _until(self, entry: Entry) -> int:
-        """An event may be 24 h late (design.md T4): so long an entry can be counted with it."""
-        return int(entry[0]) + self.within_ms + MEMORY_MS
-
-    def keeps_until(self, memory: list[Any]) -> int:
-        latest = recent_until(memory[2])
-        return max([latest, *(self._until(x) for group in memory[1].values() for x in group)])
-
-    def forget(self, state: UserState, now_ms: int) -> None:
-        memory = state.patterns[self.trigger]
-        self._drop_old(memory[1], now_ms)
-        if recent_until(memory[2]) <= now_ms:
-            memory[2].clear()
-        if not memory[1] and not memory[2]:
-            del state.patterns[self.trigger]
 
 
 def _build(when: CountWhen, context: PatternContext) -> Pattern:

@@ -31,9 +31,10 @@ from triggers.patterns.base import (
     memory_of,
     remember,
 )
-from triggers.patterns.recent import Recent, is_recent, mark_of, recent_until, remember_recent
+from triggers.patterns.recent import Recent, is_recent, mark_of, remember_recent
+from triggers.patterns.windowed import WindowedPattern
 from triggers.problems import Problem
-from triggers.state import MEMORY_MS, UserState
+from triggers.state import UserState
 
 STEPS_MAX = 10
 #: Matched steps kept of one `per` value, and values kept of one user.
@@ -77,11 +78,15 @@ class SequenceWhen(When):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequencePattern(Pattern):
+class SequencePattern(WindowedPattern):
     """Memory: `[kind, {per: [match]}, recent]`. `steps` tells the step of a want, `kept` reads what
     is kept of the event of a step."""
 
     kind: ClassVar[str] = "sequence"
+    e_at: ClassVar[int] = 1
+    groups_max: ClassVar[int] = VALUES_MAX
+    entries_max: ClassVar[int] = MATCHES_ALL_MAX
+    evicts: ClassVar[str] = "steps"
 
     trigger: str
     within_ms: int
@@ -108,7 +113,7 @@ class SequencePattern(Pattern):
         remember(state, self.trigger, [self.kind, values, recent])
         chain = self._chain(matches)
         if chain is None:
-            self._bound(values, per, a, evicted)
+            self.bound(values, per, MATCHES_MAX, a, evicted)
             return True
         del values[per]
         # Used up: the event is not to take another step of the next sequence (decision 0006).
@@ -157,43 +162,6 @@ class SequencePattern(Pattern):
             if step == len(self.filters):
                 return match
         return None
-
-    def _bound(
-        self, values: dict[str, list[Match]], per: str, a: int, evicted: Counter[str]
-    ) -> None:
-        self._drop_old(values, a)
-        if len(values.get(per, ())) > MATCHES_MAX:
-            del values[per][0]
-            evicted["steps"] += 1
-        held = sum(map(len, values.values()))
-        while len(values) > 1 and (len(values) > VALUES_MAX or held > MATCHES_ALL_MAX):
-            oldest = min(values, key=lambda name: (values[name][-1][1], name))
-            held -= len(values.pop(oldest))
-            evicted["steps"] += 1
-
-    def _drop_old(self, values: dict[str, list[Match]], now_ms: int) -> None:
-        for name in list(values):
-            kept = [match for match in values[name] if self._until(match) > now_ms]
-            if kept:
-                values[name] = kept
-            else:
-                del values[name]
-
-    def _until(self, match: Match) -> int:
-        """The other steps may be 24 h late (design.md T4)."""
-        return int(match[1]) + self.within_ms + MEMORY_MS
-
-    def keeps_until(self, memory: list[Any]) -> int:
-        latest = recent_until(memory[2])
-        return max([latest, *(self._until(x) for matches in memory[1].values() for x in matches)])
-
-    def forget(self, state: UserState, now_ms: int) -> None:
-        memory = state.patterns[self.trigger]
-        self._drop_old(memory[1], now_ms)
-        if recent_until(memory[2]) <= now_ms:
-            memory[2].clear()
-        if not memory[1] and not memory[2]:
-            del state.patterns[self.trigger]
 
 
 def _compiled(step: Step) -> Filter:

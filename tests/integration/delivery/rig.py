@@ -189,6 +189,7 @@ class Rig:
                         )
                         while shard.position.offset < end - 1:
                             await shard.write()
+                # Its pace, as a worker's poll; no test waits for it by time.
                 await asyncio.sleep(0.1)
         finally:
             await consumer.stop()
