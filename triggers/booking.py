@@ -11,11 +11,11 @@ from schemas.reasons import Outcome, Reason, Unevaluated
 from triggers import absence, bundles
 from triggers.admission import Candidate, check_cooldown, is_unevaluated, refusal, take
 from triggers.effects import Admitted, Effects, Journal, Recall
-from triggers.endings import ended_waiting, stage
+from triggers.endings import ended_waiting, lost, stage
 from triggers.identity import delivery_id
 from triggers.patterns.base import Activation
 from triggers.program import CompiledTrigger, Program, Step
-from triggers.state import DAY_MS, PENDING_MAX, Bundle, Pending, Progress, UserState
+from triggers.state import PENDING_MAX, Bundle, Pending, Progress, UserState
 
 
 def propose(
@@ -140,14 +140,14 @@ def _book(
             per=candidate.per,
             at=at,
             counts=trigger.marketing,
-            drop_at=max(expires_at, at) + DAY_MS,
+            drop_at=max(expires_at, at) + program.outcome_within_ms,
             fields=candidate.kept if trigger.unless or trigger.still is not None else {},
             others=[waiting.per for waiting in candidate.items[1:]],
             before=candidate.said_at,
         )
     )
     if len(state.pending) > PENDING_MAX:
-        out.closed.append(state.pending.pop(0).delivery.hex())
+        lost(program, candidate.user, state.pending.pop(0), at, out)
         out.evicted["pending"] += 1
     out.deliveries.append(
         Admitted(

@@ -205,7 +205,7 @@ def _fire(
                     candidates.append(
                         booking.candidate_of(trigger, user, activation, activation.per, due)
                     )
-    retention.prune(program, state, due, out)
+    retention.prune(program, user, state, due, out)
     candidates.sort(key=lambda candidate: (candidate.trigger.order, candidate.per))
     at = max(due, state.decided_at)
     for candidate in candidates:

@@ -2,9 +2,9 @@
 
 from schemas.decisions import Decision
 from schemas.reasons import Outcome, Reason
-from triggers.effects import FunnelKey
-from triggers.program import CompiledTrigger
-from triggers.state import DAY_MS, Instance, Waiting
+from triggers.effects import Effects, FunnelKey, Journal
+from triggers.program import CompiledTrigger, Program
+from triggers.state import DAY_MS, Instance, Pending, Waiting
 
 
 def message_ids(instance: Instance) -> tuple[str | None, str | None]:
@@ -55,6 +55,17 @@ def ended_waiting(
         revision=revision,
         delivery_id=delivery,
     )
+
+
+def lost(program: Program, user: str, pending: Pending, at: int, out: Effects) -> None:
+    """Nobody waits for the outcome of a delivery any more: nothing is known of it, nothing is given
+    back, and whoever comes to send it finds it gone."""
+    delivery = pending.delivery.hex()
+    trigger = program.triggers.get(pending.trigger)
+    revision = trigger.revision if trigger else 0
+    out.closed.append(delivery)
+    out.journal.append(Journal(user, at, pending.trigger, Reason.UNKNOWN, delivery))
+    out.funnel[FunnelKey(pending.trigger, revision, "", at // DAY_MS, Reason.UNKNOWN)] += 1
 
 
 def stage(trigger: CompiledTrigger, at: int, stage: str) -> FunnelKey:

@@ -27,6 +27,7 @@ from triggers.paths import Reader, compile_path, is_wild
 from triggers.patterns.base import Pattern
 from triggers.policy import CompiledPolicy
 from triggers.relations import Relation
+from triggers.state import DAY_MS
 
 Withdrawals = tuple[tuple[int, int], ...]
 """(revision, time) of each, oldest first: instances that were armed under this revision or an
@@ -180,6 +181,7 @@ class Program:
     kept of every user, `features` and `relations` what is noted; `notes` finds by event name what
     an event is noted for. `cancelled_to`: trigger -> the revision up to which pending instances
     were ever cancelled by an apply; `withdrawn` says when a shard met that, each fills in its own.
+    `outcome_within_ms`: how long after its expiry the outcome of a delivery is waited for.
     """
 
     number: int
@@ -196,6 +198,7 @@ class Program:
     relations: dict[str, Relation] = field(default_factory=dict)
     cancelled_to: Mapping[str, int] = field(default_factory=dict)
     withdrawn: Mapping[str, Withdrawals] = field(default_factory=dict)
+    outcome_within_ms: int = DAY_MS
     #: The name alone tells who wants a track event.
     _by_name: bool = field(init=False)
 

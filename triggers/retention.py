@@ -10,6 +10,7 @@ admission reads (sends, cooldowns, the last decision) is kept `LOOK_BACK_MS` lon
 from typing import Any
 
 from triggers.effects import Effects
+from triggers.endings import lost
 from triggers.notes import MESSAGES, forget_messages, messages_expiry
 from triggers.patterns.base import Pattern
 from triggers.program import Program
@@ -45,7 +46,7 @@ def due(program: Program, state: UserState) -> int:
     return latest
 
 
-def prune(program: Program, state: UserState, now_ms: int, out: Effects) -> None:
+def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effects) -> None:
     """Forget what can no longer change a verdict at log time `now_ms`."""
     for trigger in [t for t, memory in state.memory.items() if _memory_expiry(memory) <= now_ms]:
         del state.memory[trigger]
@@ -64,7 +65,7 @@ def prune(program: Program, state: UserState, now_ms: int, out: Effects) -> None
         state.decided_at = 0
     for pending in [pending for pending in state.pending if pending.drop_at <= now_ms]:
         state.pending.remove(pending)
-        out.closed.append(pending.delivery.hex())
+        lost(program, user, pending, now_ms, out)
     _prune_noted(program, state, now_ms)
     for trigger_id, remembered in list(state.patterns.items()):
         pattern = _pattern_of(program, trigger_id, remembered)

@@ -69,13 +69,15 @@ from triggers.decide import apply_event, apply_merge, apply_merged, apply_outcom
 from triggers.effects import Effects, Merge
 from triggers.merging import thaw
 from triggers.program import Program, Withdrawals
-from triggers.state import UserState, decode_state, encode_state
+from triggers.state import DAY_MS, UserState, decode_state, encode_state
 
 #: Due timers are worked off in pages of this many users (design.md section 4).
 PAGE_USERS_MAX = 250
 #: An emitter's key may fill a whole record; the dead letter must still fit.
 KEY_BYTES_MAX = 1024
 RELEASE_MAX = 500
+#: A month of history is played in minutes: its deliveries are sent long after they expired.
+HISTORY_WITHIN_MS = 100 * 365 * DAY_MS
 
 #: Unique among all processes: a commit is known again by it, and so are the records it published.
 #: uuid4 asks the kernel for each, 4 us.
@@ -374,9 +376,10 @@ class Shard:
         observed.activated(self.number, number)
 
     def _decide_with(self, program: Program) -> None:
-        self._program = program
-        if self._withdrawn:
-            self._program = dataclasses.replace(program, withdrawn=self._withdrawn)
+        within_ms = HISTORY_WITHIN_MS if self._settings.log_clock else program.outcome_within_ms
+        self._program = dataclasses.replace(
+            program, withdrawn=self._withdrawn, outcome_within_ms=within_ms
+        )
 
     async def _load(self, missing: list[str]) -> None:
         """Bring the states of these users into the cache."""

@@ -182,8 +182,8 @@ class World:
     def forget(self) -> None:
         """Prune at the watermark instead of waiting for the timer."""
         self.poll()
-        for state in self.states.values():
-            prune(self.program, state, self.now, self.effects)
+        for user, state in self.states.items():
+            prune(self.program, user, state, self.now, self.effects)
             state.due = next_due(self.program, state)
 
     def check(self, user: str) -> None:

@@ -115,15 +115,18 @@ def test_the_last_decision_is_not_forgotten_with_an_otherwise_blank_user() -> No
     assert polled.lines == unpolled.lines == ["1d hello m0 NO_DEVICE", "1d cart m1 NO_DEVICE"]
 
 
-def test_a_delivery_without_an_outcome_is_dropped_a_day_after_it_expired() -> None:
+def test_a_delivery_without_an_outcome_ends_unknown_a_day_after_it_expired() -> None:
     user = User(program_of({**HELLO, "expires": "1h"}))
     user.event("0s", "Opened")
     assert [pending.drop_at for pending in user.state.pending] == [ms("25h")]
-    retention.prune(user.program, user.state, ms("25h") - 1, user.effects)
+    retention.prune(user.program, "u1", user.state, ms("25h") - 1, user.effects)
     assert user.effects.closed == []
-    retention.prune(user.program, user.state, ms("25h"), user.effects)
+    retention.prune(user.program, "u1", user.state, ms("25h"), user.effects)
     assert user.effects.closed == [user.effects.deliveries[0].delivery_id]
     assert user.state.pending == []
+    ends = {key.stage: count for key, count in user.effects.funnel.items()}
+    assert ends == {"MATCHED": 1, "ADMITTED": 1, "UNKNOWN": 1}
+    assert user.effects.journal[-1].what == "UNKNOWN"
 
 
 @pytest.mark.parametrize(
