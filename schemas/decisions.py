@@ -11,7 +11,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """One ended activation.
 
     `at_ms` is the decision time of the log. `start` and `event` are messageIds (None where no event
-    started it: idle). `delivery_id` is set when admitted.
+    started it: idle). `delivery_id` is set when admitted; `by` is the delivery that a candidate of
+    lower priority lost against.
     """
 
     trigger: str
@@ -25,6 +26,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     variant: str | None = None
     revision: int = 0
     delivery_id: str | None = None
+    by: str | None = None
 
 
 def utc(at_ms: int) -> str:
@@ -63,13 +65,15 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
     variant: str | None
     revision: int
     delivery_id: str | None
+    by: str | msgspec.UnsetType = msgspec.UNSET
 
 
 _encoder = msgspec.json.Encoder()
 
 
 def decision_record(decision: Decision) -> bytes:
-    """The value written to the decisions topic: the row plus version, revision, delivery_id."""
+    """The value written to the decisions topic: the row plus version, revision, delivery_id
+    and, where there is one, `by`."""
     return _encoder.encode(
         _Row(
             1,
@@ -84,6 +88,7 @@ def decision_record(decision: Decision) -> bytes:
             decision.variant,
             decision.revision,
             decision.delivery_id,
+            decision.by or msgspec.UNSET,
         )
     )
 

@@ -8,21 +8,23 @@ A new check is one function here and one row in `CHECKS`; the values that `expla
 are a row in `check_values`.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from schemas.reasons import Reason
 from triggers.buckets import BUCKETS, bucket
+from triggers.caps import caps_of, earlier, is_won, refund_send, take_send
 from triggers.program import CompiledTrigger, Program
+from triggers.rotation import is_stale, refund_turn
 from triggers.state import COOLDOWNS_MAX, Cooled, Pending, UserState, Waiting
+from triggers.windows import free_at, zone_of
 
 
 class Candidate(NamedTuple):
     """A matched trigger before admission.
 
     `step` counts the messages of a series before this one, the last of which was admitted at
-    `said_at`. `items` are the others of a bundle.
+    `said_at`. `items` are the others of a bundle. `settled`: its settle window is over.
     """
 
     trigger: CompiledTrigger
@@ -38,6 +40,7 @@ class Candidate(NamedTuple):
     step: int = 0
     said_at: int = 0
     items: tuple[Waiting, ...] = ()
+    settled: bool = False
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def check_cooldown(candidate: Candidate, state: UserState, at: int) -> Reason | 
     trigger = candidate.trigger
     if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
         return None
-    last_user, last_per = cooled_at(candidate, state)
+    last_user, last_per = cooled_at(candidate, state, at)
     if last_user is not None and at - last_user < trigger.cooldown_user_ms:
         return Reason.COOLDOWN
     if last_per is not None and at - last_per < trigger.cooldown_per_ms:
@@ -112,12 +115,16 @@ def check_cooldown(candidate: Candidate, state: UserState, at: int) -> Reason | 
     return None
 
 
-def cooled_at(candidate: Candidate, state: UserState) -> tuple[int | None, int | None]:
-    """The last admission of the trigger, and the last one for the candidate's per value."""
+def cooled_at(candidate: Candidate, state: UserState, at: int) -> tuple[int | None, int | None]:
+    """The last admission of the trigger, and the last one for the candidate's per value; those it
+    competes with are none."""
     trigger = candidate.trigger
+    rival_at = at if is_won(trigger, state, at) else None
     last_user = last_per = state.cooled_floor.get(trigger.id)
     for cooled in state.cooled:
         if cooled.trigger != trigger.id:
+            continue
+        if cooled.at == rival_at:
             continue
         if cooled.at == candidate.said_at and cooled.per == candidate.per:
             continue
@@ -133,22 +140,35 @@ def check_spacing(candidate: Candidate, state: UserState, at: int) -> Reason | N
     trigger = candidate.trigger
     if not trigger.marketing or not state.sends:
         return None
-    return Reason.SPACING if at - state.sends[-1] < trigger.policy.spacing_ms else None
+    before = earlier(state.sends, at)
+    return Reason.SPACING if before and at - before[-1] < trigger.policy.spacing_ms else None
 
 
 def check_caps(candidate: Candidate, state: UserState, at: int) -> Reason | None:
-    """Exact rolling windows: something at t0 blocks until t - t0 >= period.
-
-    Push is the only channel of this version, so a cap of the push channel removes the last one.
-    """
+    """Exact windows: in a rolling one something at t0 blocks until t - t0 >= period, in a calendar
+    one until the next day, week or month of the user's zone begins."""
     trigger = candidate.trigger
-    if not trigger.marketing:
+    if not trigger.marketing or not trigger.policy.caps:
         return None
-    sends = state.sends
-    for cap in trigger.policy.caps:
-        if len(sends) >= cap.max_count and at - sends[-cap.max_count] < cap.per_ms:
+    zone = zone_of(trigger.policy, state)
+    for cap, times in caps_of(trigger, state):
+        if free_at(cap, earlier(times, at), at, zone) is not None:
             return Reason.FREQUENCY_CAP
     return None
+
+
+def check_priority(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """Marketing candidates of one moment compete, also those of one settle window, which are all
+    decided when it closes: the first one that is admitted wins."""
+    return Reason.LOWER_PRIORITY if is_won(candidate.trigger, state, at) else None
+
+
+def check_text(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """Of texts that take turns one has to be fresh."""
+    rotation = candidate.trigger.rotation
+    if rotation is None or not is_stale(rotation, candidate.trigger.id, state, at):
+        return None
+    return Reason.NO_FRESH_TEXT
 
 
 CHECKS: tuple[Check, ...] = (
@@ -160,6 +180,8 @@ CHECKS: tuple[Check, ...] = (
     check_cooldown,
     check_spacing,
     check_caps,
+    check_priority,
+    check_text,
 )
 
 
@@ -182,14 +204,13 @@ def is_unevaluated(candidate: Candidate, state: UserState, at: int, reason: Reas
     return False
 
 
-def take(program: Program, candidate: Candidate, state: UserState, at: int) -> bool:
-    """Book an admitted candidate: spacing, caps and cooldown. True when a bound was overrun."""
+def take(program: Program, candidate: Candidate, state: UserState, at: int) -> tuple[str, bool]:
+    """Book an admitted candidate: spacing, caps and cooldown. The category whose caps it counts
+    for ("" for none), and True when a bound was overrun."""
     trigger = candidate.trigger
-    if trigger.marketing and program.sends_window_ms:
-        _drop_old_sends(state, program.sends_max)
-        state.sends.append(at)
+    category = take_send(program, trigger, state, at) if trigger.marketing else ""
     if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
-        return False
+        return category, False
     pers = dict.fromkeys([candidate.per, *(waiting.per for waiting in candidate.items)])
     state.cooled = [
         cooled for cooled in state.cooled if cooled.trigger != trigger.id or cooled.per not in pers
@@ -199,7 +220,7 @@ def take(program: Program, candidate: Candidate, state: UserState, at: int) -> b
     while len(state.cooled) > COOLDOWNS_MAX:
         _drop_oldest_cooldown(state)
         overrun = True
-    return overrun
+    return category, overrun
 
 
 def _drop_oldest_cooldown(state: UserState) -> None:
@@ -209,31 +230,10 @@ def _drop_oldest_cooldown(state: UserState) -> None:
     state.cooled_floor[oldest.trigger] = max(oldest.at, floor)
 
 
-def _drop_old_sends(state: UserState, sends_max: int) -> None:
-    """Keep what any cap or spacing can still ask for: the last `sends_max` that stay for certain.
-
-    A send whose outcome is not known may be given back, and then an older one counts again:
-    another policy may have admitted the newer one.
-    """
-    sends = state.sends
-    if len(sends) < sends_max:
-        return
-    refundable = Counter(pending.at for pending in state.pending if pending.counts)
-    settled = 0
-    for number in range(len(sends) - 1, 0, -1):
-        if refundable[sends[number]]:
-            refundable[sends[number]] -= 1
-        else:
-            settled += 1
-        if settled >= sends_max:
-            del sends[:number]
-            return
-
-
 def refund(state: UserState, pending: Pending) -> None:
     """Give back what a delivery took that did not reach the user for certain."""
-    if pending.counts and pending.at in state.sends:
-        state.sends.remove(pending.at)
+    refund_send(state, pending)
+    refund_turn(state, pending)
     pers = (pending.per, *pending.others)
     kept = [
         cooled

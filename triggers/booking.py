@@ -1,29 +1,34 @@
 """A candidate before the checks of admission, and what is booked after them.
 
-`propose` lets it wait for its bundle or decides it; `close_bundle` makes one candidate of those
-that waited; `recall_untrue` calls an admitted delivery back whose `still` no longer holds.
+`propose` lets it wait for its bundle and its settle window, or decides it; `close_bundle` makes one
+candidate of those that waited; `recall_untrue` calls an admitted delivery back whose `still` no
+longer holds.
 """
 
 import msgspec
 
 from schemas.decisions import Decision
 from schemas.reasons import Outcome, Reason, Unevaluated
-from triggers import absence, bundles
+from triggers import absence, bundles, settling
 from triggers.admission import Candidate, check_cooldown, is_unevaluated, refusal, take
+from triggers.caps import winner
 from triggers.effects import Admitted, Effects, Journal, Recall
 from triggers.endings import ended_waiting, lost, stage
 from triggers.identity import delivery_id
 from triggers.patterns.base import Activation
 from triggers.program import CompiledTrigger, Program, Step
+from triggers.rotation import take_turn
 from triggers.state import PENDING_MAX, Bundle, Pending, Progress, UserState
 
 
 def propose(
     program: Program, candidate: Candidate, state: UserState, at: int, caused_at: int, out: Effects
 ) -> None:
-    """Admit a candidate, or let it wait for its bundle."""
+    """Admit a candidate, or let it wait for its bundle and then for its settle window."""
     if candidate.trigger.bundle_ms and not candidate.items:
         bundles.collect(state, candidate, at)
+    elif settling.settles(candidate):
+        settling.collect(state, candidate, at)
     else:
         _admit(program, candidate, state, at, caused_at, out)
 
@@ -82,6 +87,9 @@ def _admit(
         out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
     outcome = Outcome.ADMITTED if reason is None else Outcome.SUPPRESSED
     delivery: str | None = None
+    by: str | None = None
+    if reason is Reason.LOWER_PRIORITY and (won := winner(state, at)) is not None:
+        by = won.delivery.hex()
     if reason is None:
         step = candidate.step
         delivery = delivery_id(
@@ -100,10 +108,11 @@ def _admit(
             event=candidate.event,
             revision=trigger.revision,
             delivery_id=delivery,
+            by=by,
         )
     )
     out.journal.append(
-        Journal(candidate.user, at, trigger.id, reason or outcome, candidate.activation)
+        Journal(candidate.user, at, trigger.id, reason or outcome, by or candidate.activation)
     )
     out.funnel[stage(trigger, at, "MATCHED")] += 1
     out.funnel[stage(trigger, at, reason or outcome)] += 1
@@ -127,8 +136,10 @@ def _book(
 ) -> None:
     trigger = candidate.trigger
     key = bytes.fromhex(delivery)
-    if take(program, candidate, state, at):
+    category, overrun = take(program, candidate, state, at)
+    if overrun:
         out.evicted["cooldowns"] += 1
+    text, text_before = take_turn(trigger, state, at)
     step = _step_of(trigger, candidate.step)
     expires_at = candidate.due_ms + (step.expires_ms if step else trigger.expires_ms)
     if len(trigger.steps) > 1:
@@ -144,6 +155,9 @@ def _book(
             fields=candidate.kept if trigger.unless or trigger.still is not None else {},
             others=[waiting.per for waiting in candidate.items[1:]],
             before=candidate.said_at,
+            category=category,
+            text=text,
+            text_before=text_before,
         )
     )
     if len(state.pending) > PENDING_MAX:
@@ -162,7 +176,7 @@ def _book(
             start_fields=candidate.start_fields,
             event_fields=candidate.event_fields,
             step=candidate.step,
-            text=step.text if step else "",
+            text=text or (step.text if step else ""),
             items=tuple(bundles.fields_of(trigger, waiting.fields) for waiting in candidate.items),
         )
     )

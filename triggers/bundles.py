@@ -10,21 +10,13 @@ from collections.abc import Sequence
 from triggers.absence import matches
 from triggers.admission import Candidate
 from triggers.program import CompiledTrigger, Unless
-from triggers.state import Bundle, UserState, Waiting
+from triggers.state import Bundle, Settling, UserState, Waiting
 
 
 def collect(state: UserState, candidate: Candidate, at: int) -> None:
     """Let a candidate wait for its bundle; a full one is due at once."""
     trigger = candidate.trigger
-    waiting = Waiting(
-        per=candidate.per,
-        activation=candidate.activation,
-        start_e=candidate.start_e,
-        due=candidate.due_ms,
-        fields=candidate.kept,
-        start=candidate.start,
-        event=candidate.event,
-    )
+    waiting = waiting_of(candidate)
     open_ = (bundle for bundle in state.bundles if bundle.trigger == trigger.id)
     bundle = next((found for found in open_ if len(found.waiting) < trigger.bundle_max), None)
     if bundle is None:
@@ -33,6 +25,19 @@ def collect(state: UserState, candidate: Candidate, at: int) -> None:
     bundle.waiting.append(waiting)
     if len(bundle.waiting) >= trigger.bundle_max:
         bundle.close_at = min(bundle.close_at, at)
+
+
+def waiting_of(candidate: Candidate) -> Waiting:
+    """What has to be kept of a candidate that waits."""
+    return Waiting(
+        per=candidate.per,
+        activation=candidate.activation,
+        start_e=candidate.start_e,
+        due=candidate.due_ms,
+        fields=candidate.kept,
+        start=candidate.start,
+        event=candidate.event,
+    )
 
 
 def candidate_of(
@@ -61,13 +66,15 @@ def take_out(
 ) -> list[Waiting]:
     """The waiting candidates that an `unless` match cancels; they are gone."""
     taken: list[Waiting] = []
-    if not state.bundles:
+    if not (state.bundles or state.settling):
         return taken
-    for bundle in [bundle for bundle in state.bundles if bundle.trigger == trigger.id]:
+    collecting: list[Bundle | Settling] = [*state.bundles, *state.settling]
+    for bundle in [bundle for bundle in collecting if bundle.trigger == trigger.id]:
         found = [waiting for waiting in bundle.waiting if matches(clause, fields, waiting.fields)]
         bundle.waiting = [waiting for waiting in bundle.waiting if waiting not in found]
         taken += found
     state.bundles = [bundle for bundle in state.bundles if bundle.waiting]
+    state.settling = [settling for settling in state.settling if settling.waiting]
     return taken
 
 

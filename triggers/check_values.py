@@ -19,15 +19,20 @@ from triggers.admission import (
     check_caps,
     check_cooldown,
     check_device,
+    check_priority,
     check_rollout,
     check_spacing,
     check_state,
     check_still,
+    check_text,
     cooled_at,
 )
 from triggers.buckets import BUCKETS, bucket
+from triggers.caps import caps_of, earlier, is_won, winner
 from triggers.conditions import ClauseResult
+from triggers.rotation import turn_of
 from triggers.state import UserState
+from triggers.windows import free_at, window_of, zone_of
 
 Facts = dict[str, Any]
 
@@ -64,7 +69,7 @@ def named(checks: Iterable[Weighed], said: Mapping[int, str]) -> tuple[Weighed, 
     found = []
     for check in checks:
         trigger = said.get(check.values.get("last_at") or -1)
-        if trigger is not None:
+        if trigger is not None and check.name != "text":
             check = check._replace(values={**check.values, "last_trigger": trigger})
         found.append(check)
     return tuple(found)
@@ -100,7 +105,7 @@ def _cooldown(candidate: Candidate, state: UserState, at: int) -> Facts:
     trigger = candidate.trigger
     ends = []
     facts: Facts = {}
-    last_user, last_per = cooled_at(candidate, state)
+    last_user, last_per = cooled_at(candidate, state, at)
     for name, last_at, period_ms in (
         ("user", last_user, trigger.cooldown_user_ms),
         ("per", last_per, trigger.cooldown_per_ms),
@@ -116,21 +121,51 @@ def _spacing(candidate: Candidate, state: UserState, at: int) -> Facts:
     if not trigger.marketing:
         return {"marketing": False}
     period_ms = trigger.policy.spacing_ms
-    last_at = state.sends[-1] if state.sends else None
+    before = earlier(state.sends, at)
+    last_at = before[-1] if before else None
     facts: Facts = {"period_ms": period_ms, "last_at": last_at}
     return _with_free_at(facts, [] if last_at is None else [last_at + period_ms])
 
 
 def _caps(candidate: Candidate, state: UserState, at: int) -> Facts:
-    if not candidate.trigger.marketing:
+    trigger = candidate.trigger
+    if not trigger.marketing:
         return {"marketing": False}
-    sends, caps, ends = state.sends, [], []
-    for cap in candidate.trigger.policy.caps:
-        used = sum(at - sent < cap.per_ms for sent in sends)
-        caps.append({"max": cap.max_count, "per_ms": cap.per_ms, "used": used})
-        if len(sends) >= cap.max_count:
-            ends.append(sends[-cap.max_count] + cap.per_ms)
+    zone = zone_of(trigger.policy, state)
+    caps, ends = [], []
+    for cap, times in caps_of(trigger, state):
+        before = earlier(times, at)
+        since = at - cap.per_ms + 1
+        window: Facts = {"per_ms": cap.per_ms}
+        if cap.calendar:
+            since, _ = window_of(cap.calendar, at, zone)
+            window = {"calendar": cap.calendar, "zone": zone.key}
+        if cap.category is not None:
+            window["category"] = cap.category
+        used = sum(sent >= since for sent in before)
+        caps.append({"max": cap.max_count, **window, "used": used})
+        end = free_at(cap, before, at, zone)
+        ends += [] if end is None else [end]
     return _with_free_at({"caps": caps}, ends)
+
+
+def _priority(candidate: Candidate, state: UserState, at: int) -> Facts:
+    """Against which delivery it lost, as long as its outcome is not known."""
+    if not is_won(candidate.trigger, state, at):
+        return {}
+    won = winner(state, at)
+    known = {} if won is None else {"last_trigger": won.trigger, "delivery_id": won.delivery.hex()}
+    return {"last_at": at, **known}
+
+
+def _text(candidate: Candidate, state: UserState, at: int) -> Facts:
+    trigger = candidate.trigger
+    if trigger.rotation is None:
+        return {}
+    text, last_at = turn_of(trigger.rotation, trigger.id, state)
+    period_ms = trigger.rotation.no_repeat_ms
+    facts: Facts = {"text": text, "last_at": last_at or None, "period_ms": period_ms}
+    return _with_free_at(facts, [last_at + period_ms] if last_at else [])
 
 
 def _with_free_at(facts: Facts, ends: list[int]) -> Facts:
@@ -145,6 +180,8 @@ FACTS: Mapping[Check, Callable[[Candidate, UserState, int], Facts]] = MappingPro
         check_cooldown: _cooldown,
         check_spacing: _spacing,
         check_caps: _caps,
+        check_priority: _priority,
+        check_text: _text,
     }
 )
 CLAUSES: Mapping[Check, Callable[[Candidate, UserState, int], Iterable[ClauseResult]]] = (

@@ -21,7 +21,7 @@ from triggers.paths import compile_path
 from triggers.patterns import kind_of
 from triggers.patterns.base import PatternContext
 from triggers.policy import Cap, CompiledPolicy, grace_for
-from triggers.program import CompiledTrigger, Program, Step, Unless, build_program
+from triggers.program import CompiledTrigger, Program, Rotation, Step, Unless, build_program
 from triggers.shared import (
     NO_DOCUMENTS,
     Documents,
@@ -90,8 +90,13 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
     return CompiledPolicy(
         spacing_ms=policy.spacing_ms,
         cooldown_ms=policy.cooldown_ms,
-        caps=tuple(Cap(cap.max_count, cap.per_ms, cap.channel) for cap in policy.caps),
+        caps=tuple(
+            Cap(cap.max_count, cap.per_ms or 0, cap.channel, cap.category, cap.calendar)
+            for cap in policy.caps
+        ),
         grace_ms=policy.grace_ms,
+        settle_ms=policy.settle_ms,
+        zone=policy.zone,
     )
 
 
@@ -135,6 +140,7 @@ def compile_trigger(
         revision=registered.revision,
         state=registered.state,
         marketing=marketing,
+        category=definition.category or "",
         lane=definition.lane,
         priority=definition.priority,
         pattern=pattern,
@@ -152,8 +158,9 @@ def compile_trigger(
         restart=definition.on_repeat != "keep",
         restart_at_most_ms=definition.restart_at_most_ms or 0,
         traits=tuple(asked),
-        zoned=pattern.zoned,
+        zoned=pattern.zoned or policy.zoned,
         active=_active_ms(definition.active, zone),
+        rotation=_rotation(definition),
         rollout=BUCKETS if definition.rollout is None else definition.rollout,
         audience=audience,
         still=rechecked,
@@ -169,6 +176,11 @@ def _steps(definition: TriggerDefinition, policy: CompiledPolicy) -> tuple[Step,
     return tuple(
         Step(ms, grace_for(policy, ms), definition.expires_after_ms(ms), text) for ms, text in waits
     )
+
+
+def _rotation(definition: TriggerDefinition) -> Rotation | None:
+    rotate = definition.rotate
+    return None if rotate is None else Rotation(rotate.texts, rotate.no_repeat_ms)
 
 
 def _still_tree(definition: TriggerDefinition, one_event: bool) -> All | None:

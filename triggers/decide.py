@@ -12,7 +12,7 @@ decides at max(F, the user's last decision time), never at the time it is polled
 from schemas.events import Event, occurred_at_ms
 from schemas.reasons import REFUNDED, Unevaluated
 from schemas.records import OutcomeRecord, outcome_event
-from triggers import absence, booking, instances, retention
+from triggers import absence, booking, instances, retention, settling
 from triggers.admission import (
     Candidate,
     refund,
@@ -42,6 +42,9 @@ def next_due(program: Program, state: UserState) -> int:
     for bundle in state.bundles:
         if not due or bundle.close_at < due:
             due = bundle.close_at
+    if state.settling:
+        closes_at = settling.closes_at(state)
+        due = min(due, closes_at) if due else closes_at
     for trigger in program.watching:
         watched = trigger.pattern.due(state)
         if watched and (not due or watched < due):
@@ -206,8 +209,15 @@ def _fire(
                         booking.candidate_of(trigger, user, activation, activation.per, due)
                     )
     retention.prune(program, user, state, due, out)
-    candidates.sort(key=lambda candidate: (candidate.trigger.order, candidate.per))
     at = max(due, state.decided_at)
+    if state.settling:
+        # Who comes when the window closes still competes.
+        for candidate in filter(settling.settles, candidates):
+            settling.collect(state, candidate, at)
+        candidates = [one for one in candidates if not settling.settles(one)]
+        if settling.closes_at(state) <= due:
+            candidates += settling.close(program, user, state, at, out)
+    candidates.sort(key=settling.rank)
     for candidate in candidates:
         out.fired_ms.append(due)
         booking.propose(program, candidate, state, at, polled_ms, out)

@@ -24,6 +24,7 @@ from triggers.fields import (
     Name,
     PathToOne,
     Per,
+    SettleMs,
     Share,
     Url,
     WaitMs,
@@ -124,6 +125,12 @@ class Goal(Model):
     """Where the event says what it is worth."""
 
 
+def _texts_differ(texts: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(texts)) < len(texts):
+        raise ValueError("a text stands in `texts` once")
+    return texts
+
+
 class Push(Model):
     """A push message; texts are Liquid templates, by themselves or by locale."""
 
@@ -144,6 +151,17 @@ class Message(Model):
     """What opens on a tap."""
     push: Push
     """The push message."""
+
+
+class Rotate(Model):
+    """Several texts that take turns: each message is the one said to the user longest ago."""
+
+    texts: Annotated[
+        tuple[Id, ...], Field(min_length=1, max_length=MESSAGES_MAX), AfterValidator(_texts_differ)
+    ]
+    """Names of `messages`; of those never said the first one comes first."""
+    no_repeat_ms: DurationMs = Field(default=0, alias="no_repeat")
+    """No text comes again within this time; when none is left, NO_FRESH_TEXT."""
 
 
 class Step(Model):
@@ -244,7 +262,9 @@ class TriggerDefinition(Model):
     message: Message | None = None
     """What is said."""
     messages: Annotated[dict[Id, Message], Field(default_factory=dict, max_length=MESSAGES_MAX)]
-    """The messages of a `series`, by name."""
+    """The messages of a `series` or a `rotate`, by name."""
+    rotate: Rotate | None = None
+    """Texts that take turns."""
     tests: Tests = ()
     """Events in, outcomes out; `tripline test` runs them in virtual time."""
 
@@ -277,6 +297,7 @@ class TriggerDefinition(Model):
         elif self.unless and not self.waits:
             yield _misplaced("unless", "`unless` needs `wait`: how long to wait for it")
         yield from self._series_problems()
+        yield from self._rotate_problems()
         if self.waits:
             first_ms = self.series[0].after_ms if self.series else self.wait_ms
             yield from self._restart_problems(first_ms or 0)
@@ -329,9 +350,24 @@ class TriggerDefinition(Model):
                 message = "each step of a series is later than the one before"
                 yield Problem(("series", number, "after"), message)
             before_ms = step.after_ms
-        unused = sorted(set(self.messages) - {step.message for step in self.series})
-        for name in unused:
-            yield Problem(("messages", name), f"no step of a series sends '{name}'", at_key=True)
+        used = {step.message for step in self.series}
+        used |= set(() if self.rotate is None else self.rotate.texts)
+        for name in sorted(set(self.messages) - used):
+            message = f"no step of a series sends '{name}', nor does `rotate`"
+            yield Problem(("messages", name), message, at_key=True)
+
+    def _rotate_problems(self) -> Iterable[Problem]:
+        if self.rotate is None:
+            return
+        if self.series:
+            yield _misplaced("rotate", "`series` says which message comes when: no `rotate`")
+        if self.message is not None:
+            yield _misplaced("message", "the texts of a `rotate` stand in `messages`")
+        for number, name in enumerate(self.rotate.texts):
+            if name not in self.messages:
+                hint = suggestion(name, self.messages)
+                message = f"there is no '{name}' in `messages`{hint}"
+                yield Problem(("rotate", "texts", number), message)
 
     def _restart_problems(self, wait_ms: int) -> Iterable[Problem]:
         if self.restart_at_most_ms is None:
@@ -353,14 +389,23 @@ def _misplaced(name: str, message: str) -> Problem:
 
 
 class CapLimit(Model):
-    """At most `max_count` messages in any rolling window of `per_ms`; channel None: all of them."""
+    """At most `max_count` marketing messages in any window of `per_ms`, or in each `calendar`
+    window; channel and category None: all of them."""
 
     max_count: Annotated[StrictInt, Field(ge=1, le=CAP_COUNT_MAX)] = Field(alias="max")
     """So many messages at most."""
-    per_ms: WindowMs = Field(alias="per")
+    per_ms: WindowMs | None = Field(default=None, alias="per")
     """In any window of this length."""
+    calendar: Literal["day", "week", "month"] | None = None
+    """In each day, week (from Monday) or month of the user's time zone."""
     channel: Channel | None = None
     """Only messages of this channel."""
+    category: Category | None = None
+    """Only messages of triggers of this category."""
+
+    def cross_problems(self) -> Iterable[Problem]:
+        if (self.per_ms is None) == (self.calendar is None):
+            yield Problem((), "a cap has `per` (such as 7d) or `calendar` (such as day)")
 
 
 class TextLimits(Model):
@@ -375,9 +420,11 @@ class TextLimits(Model):
 
 
 def _caps_differ(caps: tuple[CapLimit, ...]) -> tuple[CapLimit, ...]:
-    windows = [(cap.per_ms, cap.channel) for cap in caps]
+    windows = [(cap.per_ms, cap.calendar, cap.channel, cap.category) for cap in caps]
     if len(set(windows)) < len(windows):
-        raise ValueError("two caps have the same `per` and channel: keep the smaller one")
+        raise ValueError(
+            "two caps have the same window, channel and category: keep the smaller one"
+        )
     return caps
 
 
@@ -393,7 +440,9 @@ class Policy(Model):
     caps: Annotated[
         tuple[CapLimit, ...], Field(max_length=CAPS_MAX), AfterValidator(_caps_differ)
     ] = ()
-    """How many messages in a rolling window."""
+    """How many messages in a window of time."""
+    settle_ms: SettleMs = Field(default=0, alias="settle")
+    """So long candidates of a user are collected; the first by priority is sent."""
     zone: Zone = "UTC"
     """The time zone of users whose own is unknown."""
     grace_ms: DurationMs | None = Field(default=None, alias="grace")

@@ -24,7 +24,8 @@ from triggers.effects import Admitted, Effects, Journal, Merge
 from triggers.names import outcome_name
 from triggers.paths import MISSING
 from triggers.program import Program, Role
-from triggers.state import Instance, UserState, decode_state, encode_state
+from triggers.settling import closes_at
+from triggers.state import Bundle, Instance, Settling, UserState, decode_state, encode_state
 
 #: The newest entries are kept; `Watch.dropped` counts the others.
 ENTRIES_MAX = 5_000
@@ -46,6 +47,7 @@ class What(StrEnum):
     RESTARTED = "RESTARTED"
     NEXT_STEP = "NEXT_STEP"
     COLLECTED = "COLLECTED"
+    SETTLING = "SETTLING"
     DEFERRED = "DEFERRED"
     CALLED_BACK = "CALLED_BACK"
     OUTCOME = "OUTCOME"
@@ -253,6 +255,7 @@ class Watch:
             )
         found += _armed(before, self.state, at, seen)
         found += _collected(before, self.state, at, seen)
+        found += _settling(before, self.state, at, seen)
         found += _called_back(before, self.state, out, at, seen)
         told = {entry.trigger for entry in found}
         for trigger, memory in self.state.patterns.items():
@@ -287,7 +290,8 @@ class Watch:
             return entry
         instance = _instance(before, entry)
         if instance is None:
-            waited = [w for b in before.bundles if b.trigger == entry.trigger for w in b.waiting]
+            collecting: list[Bundle | Settling] = [*before.bundles, *before.settling]
+            waited = [w for b in collecting if b.trigger == entry.trigger for w in b.waiting]
             if any(waiting.activation == entry.activation for waiting in waited):
                 return entry
             return entry._replace(note=Note.REMEMBERED)
@@ -426,6 +430,22 @@ def _collected(before: UserState, after: UserState, at: int, seen: Seen | None) 
                 activation=activation,
                 per=per,
                 due_at=close_at,
+            )
+
+
+def _settling(before: UserState, after: UserState, at: int, seen: Seen | None) -> Iterable[Entry]:
+    """Who joined a settle window."""
+    for settling in after.settling:
+        if settling not in before.settling:
+            first = settling.waiting[0]
+            yield Entry(
+                at,
+                settling.trigger,
+                What.SETTLING,
+                event=seen,
+                activation=first.activation,
+                per=first.per,
+                due_at=closes_at(after),
             )
 
 

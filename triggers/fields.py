@@ -57,6 +57,15 @@ def _at_least(minimum_ms: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _at_most(maximum_ms: int) -> AfterValidator:
+    def check(duration_ms: int) -> int:
+        if duration_ms > maximum_ms:
+            raise ValueError(f"this duration is at most {format_duration(maximum_ms)}")
+        return duration_ms
+
+    return AfterValidator(check)
+
+
 #: Milliseconds; a duration text in the document.
 DurationMs = Annotated[
     int,
@@ -436,4 +445,5 @@ LocalisedText = Annotated[
 
 WaitMs = Annotated[DurationMs, _at_least(1000)]
 WindowMs = Annotated[DurationMs, _at_least(1000)]
+SettleMs = Annotated[DurationMs, _at_most(3_600_000)]
 IdleMs = Annotated[DurationMs, _at_least(1000)]

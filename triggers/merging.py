@@ -13,17 +13,21 @@ import msgspec
 from schemas.events import ID_CHARS_MAX, Event
 from schemas.reasons import Outcome
 from triggers import absence
+from triggers.caps import unite_sent_by
 from triggers.effects import Effects, Journal
 from triggers.endings import ended, ended_waiting
 from triggers.notes import absorb_notes
 from triggers.program import Program
+from triggers.rotation import unite_texts
 from triggers.state import (
     COOLDOWNS_MAX,
     DEVICES_MAX,
     INSTANCES_MAX,
     REMEMBERED_MAX,
+    Bundle,
     Instance,
     Memory,
+    Settling,
     UserState,
     encode_state,
 )
@@ -67,7 +71,7 @@ def lighten(state: UserState) -> bool:
     """
     if len(encode_state(state)) <= MOVED_BYTES_MAX:
         return False
-    state.instances, state.bundles, state.patterns = [], [], {}
+    state.instances, state.bundles, state.settling, state.patterns = [], [], [], {}
     for memory in state.memory.values():
         for cancel in memory.cancels:
             memory.cancel_floor = max(memory.cancel_floor, cancel.e)
@@ -107,6 +111,7 @@ def absorb(
     for instance in moved.instances:
         _move(program, state, instance)
     state.bundles += moved.bundles
+    state.settling += moved.settling
     _end_the_cancelled(program, user, state, a, out)
     state.traits = {**moved.traits, **state.traits}
     state.zone = state.zone or moved.zone
@@ -129,6 +134,8 @@ def _unite_rings(state: UserState, moved: UserState) -> None:
     state.cooled = sorted(cooled.values(), key=lambda c: (c.at, c.trigger, c.per))
     for trigger, at in moved.cooled_floor.items():
         state.cooled_floor[trigger] = max(at, state.cooled_floor.get(trigger, 0))
+    unite_sent_by(state, moved)
+    unite_texts(state, moved)
     while len(state.cooled) > COOLDOWNS_MAX:
         oldest = state.cooled.pop(0)
         floor = state.cooled_floor.get(oldest.trigger, 0)
@@ -171,7 +178,7 @@ def _move(program: Program, state: UserState, instance: Instance) -> None:
 
 def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, out: Effects) -> None:
     """T5 over both profiles: a remembered cancel not earlier than a start ends its instance, and
-    takes it out of a bundle."""
+    takes it out of a bundle or a settle window."""
     for instance in list(state.instances):
         trigger = program.triggers.get(instance.trigger)
         if trigger is None:
@@ -186,7 +193,8 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
         )
         revision = trigger.revision
         out.decisions.append(ended(instance, user, revision, a, Outcome.CANCELLED, None))
-    for bundle in state.bundles:
+    collecting: list[Bundle | Settling] = [*state.bundles, *state.settling]
+    for bundle in collecting:
         trigger = program.triggers.get(bundle.trigger)
         if trigger is None:
             continue
@@ -198,3 +206,4 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
                     ended_waiting(trigger.id, waiting, user, revision, a, how, None, None)
                 )
     state.bundles = [bundle for bundle in state.bundles if bundle.waiting]
+    state.settling = [settling for settling in state.settling if settling.waiting]

@@ -10,6 +10,7 @@ from triggers.admission import Candidate
 from triggers.check_values import Weighed, weigh
 from triggers.names import ANY, IDENTIFY
 from triggers.program import CompiledTrigger
+from triggers.settling import closes_at
 from triggers.state import UserState
 
 
@@ -21,9 +22,9 @@ class Condition(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """`kind`: instance, bundle, watch (the pattern wakes up by itself), or delivery (admitted, its
-    outcome is not in the log). `due_at`: log time, ms; of a delivery when it is given up.
-    `size`: the candidates of a bundle."""
+    """`kind`: instance, bundle, settling (in the settle window), watch (the pattern wakes up by
+    itself), or delivery (admitted, its outcome is not in the log). `due_at`: log time, ms; of a
+    delivery when it is given up. `size`: the candidates of a bundle."""
 
     kind: str
     due_at: int
@@ -75,6 +76,17 @@ def _pending(trigger: CompiledTrigger, state: UserState) -> list[Pending]:
         Pending("bundle", bundle.close_at, size=len(bundle.waiting))
         for bundle in state.bundles
         if bundle.trigger == trigger.id
+    ]
+    found += [
+        Pending(
+            "settling",
+            closes_at(state),
+            settling.waiting[0].per,
+            settling.waiting[0].activation,
+            size=len(settling.waiting),
+        )
+        for settling in state.settling
+        if settling.trigger == trigger.id
     ]
     due = trigger.pattern.due(state) if trigger.pattern.wakes else 0
     if due:

@@ -4,21 +4,32 @@ from typing import NamedTuple
 
 
 class Cap(NamedTuple):
-    """At most `max_count` messages in a rolling window of `per_ms`; `channel` None: all."""
+    """At most `max_count` messages: in any rolling window of `per_ms`, or in one `calendar` window
+    (day, week, month) of the user's zone. `channel` None: all of them, as `category` None."""
 
     max_count: int
     per_ms: int
     channel: str | None = None
+    category: str | None = None
+    calendar: str | None = None
 
 
 class CompiledPolicy(NamedTuple):
     """`spacing_ms`: since any marketing message. `cooldown_ms`: the default of marketing triggers.
-    `grace_ms` None: the smaller of 60 s and a tenth of the wait (design.md T1)."""
+    `grace_ms` None: the smaller of 60 s and a tenth of the wait (design.md T1). `settle_ms`: how
+    long candidates of a user are collected before one is chosen. `zone`: of users without one."""
 
     spacing_ms: int = 0
     cooldown_ms: int = 0
     caps: tuple[Cap, ...] = ()
     grace_ms: int | None = None
+    settle_ms: int = 0
+    zone: str = "UTC"
+
+    @property
+    def zoned(self) -> bool:
+        """Whether the user's time zone matters."""
+        return any(cap.calendar for cap in self.caps)
 
 
 def grace_for(policy: CompiledPolicy, wait_ms: int) -> int:

@@ -25,9 +25,10 @@ from triggers.names import ANY, IDENTIFY, RESERVED, is_merging, role_name
 from triggers.notes import Note, NoteRole
 from triggers.paths import Reader, compile_path, is_wild
 from triggers.patterns.base import Pattern
-from triggers.policy import CompiledPolicy
+from triggers.policy import Cap, CompiledPolicy
 from triggers.relations import Relation
 from triggers.state import DAY_MS
+from triggers.windows import cap_reach_ms
 
 Withdrawals = tuple[tuple[int, int], ...]
 """(revision, time) of each, oldest first: instances that were armed under this revision or an
@@ -53,6 +54,13 @@ class Step(NamedTuple):
     text: str = ""
 
 
+class Rotation(NamedTuple):
+    """The names of the texts that take turns, and how long none of them comes again."""
+
+    texts: tuple[str, ...]
+    no_repeat_ms: int
+
+
 @dataclass(slots=True, eq=False)
 class CompiledTrigger:
     """One trigger, ready to decide. Times are milliseconds. Without `steps` it says something at
@@ -61,7 +69,8 @@ class CompiledTrigger:
     `one_event`: `$start` and `$event` are the same. `traits` are the traits it asks for, by path
     below `traits`; `zoned`: it asks for the user's time zone; `notes`: the features and relations
     it asks for; `silence_ms`: the shortest silence, 0 for none. `active`: it starts and admits from
-    the first time until before the second. `rollout`: the first bucket left out.
+    the first time until before the second. `rollout`: the first bucket left out. `category`: "" for
+    none. `rotation`: the texts that take turns, if any.
     """
 
     id: str
@@ -92,6 +101,8 @@ class CompiledTrigger:
     still: Membership | None = None
     notes: tuple[Note, ...] = ()
     silence_ms: int = 0
+    category: str = ""
+    rotation: Rotation | None = None
 
     def is_active(self, at_ms: int) -> bool:
         """Whether `at_ms` lies within the days it is active on."""
@@ -99,7 +110,7 @@ class CompiledTrigger:
 
     @property
     def order(self) -> tuple[int, str]:
-        """Candidates of one moment are admitted by priority, then id."""
+        """Candidates of one moment or one settle window compete by priority, then id."""
         return (-self.priority, self.id)
 
 
@@ -177,6 +188,8 @@ NO_HITS = Hits((), (), ())
 class Program:
     """Version `number` of the registry. `granule_ms` rounds last activity; 0: nobody watches it.
 
+    `sends_max` is the largest cap, `sends_window_ms` how far back a cap or a spacing looks;
+    `categories` are those with caps of their own, and the largest of each.
     `watching` are the triggers whose pattern wakes up by itself. `traits` and `zoned` say what is
     kept of every user, `features` and `relations` what is noted; `notes` finds by event name what
     an event is noted for. `cancelled_to`: trigger -> the revision up to which pending instances
@@ -193,6 +206,7 @@ class Program:
     sends_window_ms: int
     traits: tuple[str, ...] = ()
     zoned: bool = False
+    categories: Mapping[str, int] = field(default_factory=dict)
     notes: dict[str, _EventIndex[NoteRole]] = field(default_factory=dict)
     features: dict[str, Feature] = field(default_factory=dict)
     relations: dict[str, Relation] = field(default_factory=dict)
@@ -326,14 +340,24 @@ def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
         granule_ms=granule_ms,
         sends_max=max((cap.max_count for cap in caps), default=1),
         sends_window_ms=max(
-            [cap.per_ms for cap in caps] + [policy.spacing_ms for policy in policies], default=0
+            [cap_reach_ms(cap) for cap in caps] + [policy.spacing_ms for policy in policies],
+            default=0,
         ),
+        categories=_category_caps(caps),
         traits=tuple(dict.fromkeys(path for t in triggers.values() for path in t.traits)),
         zoned=any(t.zoned for t in triggers.values()),
         notes=_note_index(noted),
         features={note.key: note for note, _ in noted if isinstance(note, Feature)},
         relations={note.key: note for note, _ in noted if isinstance(note, Relation)},
     )
+
+
+def _category_caps(caps: Iterable[Cap]) -> dict[str, int]:
+    largest: dict[str, int] = {}
+    for cap in caps:
+        if cap.category is not None:
+            largest[cap.category] = max(cap.max_count, largest.get(cap.category, 0))
+    return largest
 
 
 def _notes_of(triggers: Iterable[CompiledTrigger]) -> list[tuple[Note, tuple[str, ...]]]:

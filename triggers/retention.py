@@ -14,6 +14,7 @@ from triggers.endings import lost
 from triggers.notes import MESSAGES, forget_messages, messages_expiry
 from triggers.patterns.base import Pattern
 from triggers.program import Program
+from triggers.rotation import TURNS_KEPT_MS
 from triggers.state import MEMORY_MS, Memory, UserState
 
 #: No decision is earlier than this before the log time: F > e >= a - 24 h (design.md T1, T4).
@@ -27,6 +28,10 @@ def due(program: Program, state: UserState) -> int:
         latest = max(map(_latest_of, state.memory.values())) + MEMORY_MS + 1
     if state.sends and (at := _sends_expiry(program, state)) > latest:
         latest = at
+    if state.sent_by:
+        latest = max(latest, max(_sent_by_expiry(program, state, name) for name in state.sent_by))
+    if state.texts:
+        latest = max(latest, max(_texts_expiry(program, state, name) for name in state.texts))
     for cooled in state.cooled:
         if (at := _cooldown_expiry(program, cooled.trigger, cooled.at)) > latest:
             latest = at
@@ -52,6 +57,10 @@ def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effec
         del state.memory[trigger]
     if state.sends and _sends_expiry(program, state) <= now_ms:
         state.sends.clear()
+    for name in [n for n in state.sent_by if _sent_by_expiry(program, state, n) <= now_ms]:
+        del state.sent_by[name]
+    for name in [n for n in state.texts if _texts_expiry(program, state, n) <= now_ms]:
+        del state.texts[name]
     if state.cooled:
         state.cooled = [
             cooled
@@ -102,6 +111,22 @@ def _latest_of(memory: Memory) -> int:
 
 def _sends_expiry(program: Program, state: UserState) -> int:
     return state.sends[-1] + program.sends_window_ms + LOOK_BACK_MS
+
+
+def _sent_by_expiry(program: Program, state: UserState, category: str) -> int:
+    """Of a category that has no cap any more nothing is asked."""
+    if category not in program.categories:
+        return 1
+    return state.sent_by[category][-1] + program.sends_window_ms + LOOK_BACK_MS
+
+
+def _texts_expiry(program: Program, state: UserState, trigger_id: str) -> int:
+    """Of a trigger that no longer rotates nothing is asked."""
+    trigger = program.triggers.get(trigger_id)
+    if trigger is None or trigger.rotation is None:
+        return 1
+    kept_ms = max(trigger.rotation.no_repeat_ms, TURNS_KEPT_MS)
+    return max(state.texts[trigger_id].values()) + kept_ms + LOOK_BACK_MS
 
 
 def _cooldown_expiry(program: Program, trigger_id: str, at: int) -> int:

@@ -21,6 +21,8 @@ PENDING_MAX = 64
 REMEMBERED_MAX = 32
 COOLDOWNS_MAX = 64
 DEVICES_MAX = 8
+SETTLING_MAX = 32
+TEXTS_MAX = 64
 #: How deep a kept value may nest.
 KEPT_DEPTH_MAX = 16
 #: How many characters of a text are kept.
@@ -101,7 +103,8 @@ class Pending(msgspec.Struct, array_like=True, gc=False):
 
     `at`: when it was admitted, which tells what it took; `counts`: it took one of `sends`;
     `others`: the `per` values of a bundle beside the first; `before`: when the message before it in
-    its series was admitted, 0 for none or one that was given back.
+    its series was admitted, 0 for none or one that was given back. `category`: it took one of
+    `sent_by`; `text`: the text of a rotation it used, last used before at `text_before`.
     """
 
     delivery: bytes
@@ -114,10 +117,14 @@ class Pending(msgspec.Struct, array_like=True, gc=False):
     fields: dict[str, Any] = {}
     others: list[str] = []
     before: int = 0
+    category: str = ""
+    text: str = ""
+    text_before: int = 0
 
 
 class Waiting(msgspec.Struct, array_like=True, gc=False):
-    """A candidate that waits for its bundle: what an `Instance` says, and when it was due."""
+    """A candidate that waits for its bundle or settle window: what an `Instance` says, and when it
+    was due."""
 
     per: str
     activation: str
@@ -134,6 +141,23 @@ class Bundle(msgspec.Struct, array_like=True, gc=False):
     trigger: str
     close_at: int
     waiting: list[Waiting]
+
+
+class Settling(msgspec.Struct, array_like=True, gc=False):
+    """A candidate that competes for a settle window until `close_at`, since `at`.
+
+    `waiting`: itself, or the members of its bundle when it is `bundled`. `step` and `said_at` as in
+    an instance.
+    """
+
+    trigger: str
+    at: int
+    close_at: int
+    due: int
+    waiting: list[Waiting]
+    step: int = 0
+    said_at: int = 0
+    bundled: bool = False
 
 
 class Device(msgspec.Struct, array_like=True, gc=False):
@@ -157,7 +181,10 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     `zone` their time zone ("" unknown; kept when a registered trigger needs it).
     `features` maps a feature's key to what it remembers, `relations` a relation to its items and
     when each was added. `bundles` are the messages that still collect candidates. `merged_into` is
-    the profile that this one became a part of, "" for none.
+    the profile that this one became a part of, "" for none. `settling` are the candidates of the
+    open settle window. `sent_by` maps a category with caps of its own to the times of its messages
+    as in `sends`; `texts` a trigger to when each text of its rotation was last used ("": one that
+    was pushed out).
     """
 
     version: int = STATE_VERSION
@@ -179,6 +206,9 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     relations: dict[str, dict[str, int]] = {}
     bundles: list[Bundle] = []
     merged_into: str = ""
+    settling: list[Settling] = []
+    sent_by: dict[str, list[int]] = {}
+    texts: dict[str, dict[str, int]] = {}
 
 
 class NewerState(Exception):
@@ -201,11 +231,14 @@ def has_rare(state: UserState) -> bool:
         or state.relations
         or state.bundles
         or state.merged_into
+        or state.settling
+        or state.sent_by
+        or state.texts
     )
 
 
 #: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
-_RARE = 7
+_RARE = 10
 #: An array of more than 15 fields has a head of three bytes; this is that of a shorter one.
 _HEAD_BYTES = 3
 _SHORT_HEAD = 0x90 + len(UserState.__struct_fields__)

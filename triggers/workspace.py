@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from triggers.audience import parse_audience
 from triggers.definition import DEFAULT_POLICY, Policy, TriggerDefinition
+from triggers.durations import format_duration
 from triggers.fields import check_id
 from triggers.model import problems_of
 from triggers.patterns.item import ItemWhen
@@ -153,11 +154,21 @@ def parse_policies(
 
 
 def policy_problems(trigger: TriggerDefinition, policies: Mapping[str, Policy]) -> list[Problem]:
-    """A trigger may only name a policy that exists."""
-    if trigger.policy in policies:
-        return []
+    """A trigger may only name a policy that exists, and its messages must outlive the settling."""
+    policy = policies.get(trigger.policy)
+    if policy is not None:
+        return _settle_problems(trigger, policy)
     hint = suggestion(trigger.policy, policies)
     return [Problem(("policy",), f"unknown policy '{trigger.policy}'{hint}")]
+
+
+def _settle_problems(trigger: TriggerDefinition, policy: Policy) -> list[Problem]:
+    expires_ms = trigger.expires_ms
+    if trigger.class_ != "marketing" or expires_ms is None or expires_ms > policy.settle_ms:
+        return []
+    settle = format_duration(policy.settle_ms)
+    message = f"settling counts towards `expires`: more than `settle` of the policy, {settle}"
+    return [Problem(("expires",), message)] if policy.settle_ms else []
 
 
 def parse_documents(

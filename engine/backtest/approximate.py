@@ -7,6 +7,7 @@ from typing import NamedTuple
 from schemas.decisions import utc
 from triggers.durations import format_duration
 from triggers.program import CompiledTrigger, Program
+from triggers.windows import cap_reach_ms
 
 
 class LookBack(NamedTuple):
@@ -37,7 +38,9 @@ def _of_trigger(trigger: CompiledTrigger) -> Iterator[tuple[str, int]]:
     if trigger.marketing:
         yield "spacing", trigger.policy.spacing_ms
         for cap in trigger.policy.caps:
-            yield f"cap of {cap.max_count}", cap.per_ms
+            yield f"cap of {cap.max_count}", cap_reach_ms(cap)
+    if trigger.rotation is not None:
+        yield "rotation", trigger.rotation.no_repeat_ms
 
 
 def approximate_lines(program: Program, first_ms: int) -> list[str]:

@@ -119,6 +119,7 @@ def _moment(entry: Entry, clock: Clock) -> str:
         What.RESTARTED: f"RESTARTED by {cause}{per}: due {due}",
         What.NEXT_STEP: f"next message of {entry.activation}{per}: due {due}",
         What.COLLECTED: f"{cause}{per} waits in a bundle that closes {due}",
+        What.SETTLING: f"{cause}{per} competes until {due}",
         What.DEFERRED: f"{entry.activation} is decided later",
         What.CALLED_BACK: f"{cause} calls delivery {entry.delivery_id} back: {reason}",
         What.OUTCOME: f"outcome {reason} of delivery {entry.delivery_id}",
@@ -181,11 +182,25 @@ def _cooldown(values: Mapping[str, Any], clock: Clock) -> str:
 
 
 def _caps(values: Mapping[str, Any], clock: Clock) -> str:
-    caps = [
-        f"{cap['used']} of {cap['max']} in {format_duration(cap['per_ms'])}"
-        for cap in values.get("caps", ())
-    ]
+    caps = []
+    for cap in values.get("caps", ()):
+        calendar = cap.get("calendar")
+        window = f"per calendar {calendar}" if calendar else f"in {format_duration(cap['per_ms'])}"
+        of = f" {cap['category']}" if "category" in cap else ""
+        caps.append(f"{cap['used']} of {cap['max']}{of} {window}")
     return ", ".join(caps) or "none"
+
+
+def _priority(values: Mapping[str, Any], clock: Clock) -> str:
+    return f"{_last(values, 'last_at', clock)} won" if "last_at" in values else ""
+
+
+def _text(values: Mapping[str, Any], clock: Clock) -> str:
+    if "text" not in values:
+        return "none"
+    at = values["last_at"]
+    used = "never said" if at is None else f"said at {clock(at)}"
+    return f"next is {values['text']}, {used}, no repeat in {format_duration(values['period_ms'])}"
 
 
 def _facts(values: Mapping[str, Any], clock: Clock) -> str:
@@ -206,11 +221,15 @@ _FACTS: Mapping[str, Callable[[Mapping[str, Any], Clock], str]] = {
     "spacing": _spacing,
     "cooldown": _cooldown,
     "caps": _caps,
+    "priority": _priority,
+    "text": _text,
 }
 
 
 def _pending_text(pending: Pending, seen: Outlook, clock: Clock) -> str:
     due = clock(pending.due_at)
+    if pending.kind == "settling":
+        return f"{pending.activation} competes until {due}"
     if pending.kind == "bundle":
         return f"a bundle of {pending.size} closes {due}"
     if pending.kind == "watch":

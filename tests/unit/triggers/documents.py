@@ -76,7 +76,12 @@ IDLE: dict[str, Any] = {"id": "silent", "when": {"idle": "7d"}}
 POLICY: dict[str, Any] = {
     "spacing": "2h",
     "cooldown": "1d",
-    "caps": [{"max": 3, "per": "7d"}, {"max": 1, "per": "1d", "channel": "push"}],
+    "settle": "30s",
+    "caps": [
+        {"max": 3, "per": "7d"},
+        {"max": 1, "per": "1d", "channel": "push"},
+        {"max": 1, "calendar": "week", "category": "reminders"},
+    ],
     "zone": "Asia/Almaty",
     "grace": "30s",
     "text": {"title_max": 30, "body_max": 100, "over": "warn"},

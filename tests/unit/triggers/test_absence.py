@@ -74,7 +74,7 @@ def test_a_poll_fires_only_what_lies_before_its_limit() -> None:
 
 
 def test_a_timer_decides_at_the_last_decision_of_the_user_when_that_is_later() -> None:
-    user = User(program_of(CART, HELLO))
+    user = User(program_of(CART, {**HELLO, "class": "transactional"}))
     user.event("10h", "Opened")
     user.event("10h", "Added", e="1h")
     user.fire("11h")
@@ -152,7 +152,7 @@ def test_a_cancel_calls_back_a_delivery_whose_outcome_is_not_known() -> None:
 def test_a_cancel_calls_back_only_the_delivery_it_means() -> None:
     user = per_item()
     user.event("0s", "Added", item=1)
-    user.event("0s", "Added", item=2)
+    user.event("1s", "Added", item=2)
     user.event("3h", "Removed", item=2)
     assert user.effects.cancelled == [Recall(user.effects.deliveries[1].delivery_id, ms("3h"))]
 
@@ -250,7 +250,7 @@ def test_a_missing_per_value_is_not_evaluated() -> None:
 
 
 def test_per_values_are_compared_as_filters_compare_them() -> None:
-    user = per_item(on_repeat="keep")
+    user = per_item(on_repeat="keep", **{"class": "transactional"})
     for value in (1, 1.0, "1", True, "true"):
         user.event("0s", "Added", item=value)
     user.fire("10d")

@@ -57,7 +57,7 @@ def test_candidates_of_one_moment_are_admitted_by_priority_then_id() -> None:
         )
     )
     user.event("0s", "Opened")
-    assert user.lines == ["0s c m0 ADMITTED", "0s a m0 SPACING", "0s b m0 SPACING"]
+    assert user.lines == ["0s c m0 ADMITTED", "0s a m0 LOWER_PRIORITY", "0s b m0 LOWER_PRIORITY"]
 
 
 def test_timers_of_one_moment_are_admitted_by_priority_then_id() -> None:
@@ -73,8 +73,8 @@ def test_timers_of_one_moment_are_admitted_by_priority_then_id() -> None:
     user.fire("1d")
     assert [line.split(" ", 1)[1] for line in user.lines] == [
         f"quiet idle:{user.state.seen} ADMITTED",
-        "a m0 ADMITTED",
-        "b m0 FREQUENCY_CAP",
+        "a m0 LOWER_PRIORITY",
+        "b m0 LOWER_PRIORITY",
     ]
 
 
@@ -119,9 +119,10 @@ def test_a_cooldown_per_value_leaves_other_values_alone() -> None:
 
 
 def test_another_trigger_has_a_cooldown_of_its_own() -> None:
-    user = User(program_of(hello(), hello(id="other"), cooldown="1h"))
-    user.event("0s", "Opened")
-    user.event("30m", "Opened")
+    other = hello(id="other", when={"event": "Viewed"})
+    user = User(program_of(hello(), other, cooldown="1h"))
+    for at, name in (("0s", "Opened"), ("1s", "Viewed"), ("30m", "Opened"), ("31m", "Viewed")):
+        user.event(at, name)
     assert [line.split()[-1] for line in user.lines] == ["ADMITTED"] * 2 + ["COOLDOWN"] * 2
 
 

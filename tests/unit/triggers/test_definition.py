@@ -271,14 +271,20 @@ def test_an_empty_policy_limits_nothing() -> None:
     ("fields", "location", "message"),
     [
         ({"quiet": ["22:00", "09:00"]}, ("quiet",), "not available in this version"),
-        ({"settle": "0s"}, ("settle",), "not available in this version"),
+        ({"settle": "2h"}, ("settle",), "at most 1h"),
         ({"global_control": {}}, ("global_control",), "not available in this version"),
         ({"worth": {}}, ("worth",), "not available in this version"),
         ({"spacng": "1h"}, ("spacng",), "did you mean 'spacing'"),
         ({"caps": [{"max": 0, "per": "1d"}]}, ("caps", 0, "max"), "at least 1"),
         ({"caps": [{"max": 101, "per": "1d"}]}, ("caps", 0, "max"), "at most 100"),
         ({"caps": [{"max": 1, "per": "0s"}]}, ("caps", 0, "per"), "at least 1s"),
-        ({"caps": [{"max": 1}]}, ("caps", 0, "per"), "is missing"),
+        ({"caps": [{"max": 1}]}, ("caps", 0), "`per` (such as 7d) or `calendar`"),
+        (
+            {"caps": [{"max": 1, "per": "1d", "calendar": "day"}]},
+            ("caps", 0),
+            "`per` (such as 7d) or `calendar`",
+        ),
+        ({"caps": [{"max": 1, "calendar": "year"}]}, ("caps", 0, "calendar"), "day, week, month"),
         (
             {"caps": [{"max": 1, "per": "1d", "channel": "email"}]},
             ("caps", 0, "channel"),
@@ -292,7 +298,7 @@ def test_an_empty_policy_limits_nothing() -> None:
         (
             {"caps": [{"max": 1, "per": "24h"}, {"max": 2, "per": "1d"}]},
             ("caps",),
-            "the same `per` and channel",
+            "the same window, channel and category",
         ),
         ({"zone": "nowhere land"}, ("zone",), "not an IANA time zone"),
         ({"text": {"over": "shout"}}, ("text", "over"), "is one of warn"),

@@ -1,0 +1,82 @@
+"""Settle windows: the marketing candidates of a user within `settle` compete for one message.
+
+The first one opens the window, which closes its policy's `settle` later; whoever comes until then,
+the closing moment included, joins. At the close all of them are decided, by `rank`: the first one
+that is admitted wins, and the others end LOWER_PRIORITY unless another check refuses them first.
+A cancel takes a candidate out again. The time in the window counts towards `expires`.
+"""
+
+from schemas.reasons import Outcome, Reason
+from triggers import bundles
+from triggers.admission import Candidate
+from triggers.effects import Effects
+from triggers.endings import ended_waiting
+from triggers.program import CompiledTrigger, Program
+from triggers.state import SETTLING_MAX, Settling, UserState
+
+
+def settles(candidate: Candidate) -> bool:
+    """Whether the candidate has to wait for a settle window."""
+    trigger = candidate.trigger
+    return trigger.policy.settle_ms > 0 and trigger.marketing and not candidate.settled
+
+
+def rank(candidate: Candidate) -> tuple[tuple[int, str], str, int, str]:
+    """Candidates of one moment are looked at in this order; it says nothing of their arrival."""
+    return (candidate.trigger.order, candidate.per, candidate.step, candidate.activation)
+
+
+def collect(state: UserState, candidate: Candidate, at: int) -> None:
+    """Let a candidate compete; a full window closes at once."""
+    trigger = candidate.trigger
+    is_full = len(state.settling) + 1 >= SETTLING_MAX
+    state.settling.append(
+        Settling(
+            trigger=trigger.id,
+            at=at,
+            close_at=at if is_full else at + trigger.policy.settle_ms,
+            due=candidate.due_ms,
+            waiting=list(candidate.items) or [bundles.waiting_of(candidate)],
+            step=candidate.step,
+            said_at=candidate.said_at,
+            bundled=bool(candidate.items),
+        )
+    )
+
+
+def closes_at(state: UserState) -> int:
+    """When the open window closes: no candidate waits longer than its own policy says.
+
+    A timer that was armed late may be decided long before the others; it waits for them.
+    """
+    return max(
+        min(settling.close_at for settling in state.settling),
+        max(settling.at for settling in state.settling),
+    )
+
+
+def close(program: Program, user: str, state: UserState, at: int, out: Effects) -> list[Candidate]:
+    """The candidates of the window; those whose trigger was removed meanwhile are PAUSED."""
+    found = []
+    for settling in state.settling:
+        trigger = program.triggers.get(settling.trigger)
+        if trigger is not None:
+            found.append(_candidate_of(trigger, user, settling))
+            continue
+        for waiting in settling.waiting:
+            how, why = Outcome.SUPPRESSED, Reason.PAUSED
+            out.decisions.append(
+                ended_waiting(settling.trigger, waiting, user, 0, at, how, why, None)
+            )
+    state.settling = []
+    return found
+
+
+def _candidate_of(trigger: CompiledTrigger, user: str, settling: Settling) -> Candidate:
+    candidate = bundles.candidate_of(trigger, user, settling.due, settling.waiting)
+    return candidate._replace(
+        items=candidate.items if settling.bundled else (),
+        step=settling.step,
+        said_at=settling.said_at,
+        settled=True,
+    )
