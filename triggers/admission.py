@@ -107,7 +107,7 @@ def check_cooldown(candidate: Candidate, state: UserState, at: int) -> Reason | 
     trigger = candidate.trigger
     if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
         return None
-    last_user, last_per = cooled_at(candidate, state, at)
+    last_user, last_per = cooled_at(candidate, state)
     if last_user is not None and at - last_user < trigger.cooldown_user_ms:
         return Reason.COOLDOWN
     if last_per is not None and at - last_per < trigger.cooldown_per_ms:
@@ -115,16 +115,12 @@ def check_cooldown(candidate: Candidate, state: UserState, at: int) -> Reason | 
     return None
 
 
-def cooled_at(candidate: Candidate, state: UserState, at: int) -> tuple[int | None, int | None]:
-    """The last admission of the trigger, and the last one for the candidate's per value; those it
-    competes with are none."""
+def cooled_at(candidate: Candidate, state: UserState) -> tuple[int | None, int | None]:
+    """The last admission of the trigger, and the last one for the candidate's per value."""
     trigger = candidate.trigger
-    rival_at = at if is_won(trigger, state, at) else None
     last_user = last_per = state.cooled_floor.get(trigger.id)
     for cooled in state.cooled:
         if cooled.trigger != trigger.id:
-            continue
-        if cooled.at == rival_at:
             continue
         if cooled.at == candidate.said_at and cooled.per == candidate.per:
             continue

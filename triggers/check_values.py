@@ -105,7 +105,7 @@ def _cooldown(candidate: Candidate, state: UserState, at: int) -> Facts:
     trigger = candidate.trigger
     ends = []
     facts: Facts = {}
-    last_user, last_per = cooled_at(candidate, state, at)
+    last_user, last_per = cooled_at(candidate, state)
     for name, last_at, period_ms in (
         ("user", last_user, trigger.cooldown_user_ms),
         ("per", last_per, trigger.cooldown_per_ms),

@@ -163,12 +163,14 @@ def policy_problems(trigger: TriggerDefinition, policies: Mapping[str, Policy]) 
 
 
 def _settle_problems(trigger: TriggerDefinition, policy: Policy) -> list[Problem]:
-    expires_ms = trigger.expires_ms
-    if trigger.class_ != "marketing" or expires_ms is None or expires_ms > policy.settle_ms:
+    if trigger.class_ != "marketing" or not policy.settle_ms:
+        return []
+    waits_ms = [step.after_ms for step in trigger.series] or [trigger.wait_ms or 0]
+    if min(map(trigger.expires_after_ms, waits_ms)) > policy.settle_ms:
         return []
     settle = format_duration(policy.settle_ms)
     message = f"settling counts towards `expires`: more than `settle` of the policy, {settle}"
-    return [Problem(("expires",), message)] if policy.settle_ms else []
+    return [Problem(("expires",) if trigger.expires_ms is not None else ("policy",), message)]
 
 
 def parse_documents(

@@ -1,11 +1,14 @@
 """What becomes of candidates: bundles, the order of checks, and what is booked; nothing of ours.
 
 Written from design.md section 7, docs/language.md ("Bundles") and language.md ("Holds", "Cooldown",
-"Caps"). Candidates are decided in the order of the log: timers before their record, by F.
+"Caps", "Settling"). Candidates are decided in the order of the log: timers before their record,
+by F.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tests.reference.filters import judge
 from tests.reference.patterns import DAY, named
@@ -40,6 +43,7 @@ class User:
         self.always_reachable = always_reachable
         self.admitted: list[dict[str, Any]] = []
         self.open: list[dict[str, Any]] = []
+        self.competing: list[dict[str, Any]] = []
         self.last_decision = 0
         self.known = 0
 
@@ -48,6 +52,7 @@ class User:
         left = list(ended)
         while True:
             times = [one["due"] for one in left] + [bundle["close"] for bundle in self.open]
+            times += [self.settled_at()] if self.competing else []
             due = min(times, default=limit)
             if due >= limit:
                 return
@@ -65,6 +70,12 @@ class User:
                         ready.append(one)
                 if ready:
                     group.append({**ready[0], "due": due, "items": ready})
+            if self.competing:
+                self.competing += [{**one, "since": at} for one in group if competes(one)]
+                group = [one for one in group if not competes(one)]
+                if self.settled_at() <= due:
+                    group += [{**one, "settled": True} for one in self.competing]
+                    self.competing = []
             yield from self.proposed(group, due)
 
     def proposed(self, group: Sequence[Any], due: int) -> Iterator[Row]:
@@ -73,9 +84,16 @@ class User:
         for one in sorted(group, key=order):
             if one["trigger"]["bundle"] and "items" not in one:
                 self.collect(one, at)
+            elif competes(one):
+                self.competing.append({**one, "since": at})
             else:
                 self.last_decision = at
                 yield from self.admit(one, at)
+
+    def settled_at(self) -> int:
+        """A window closes when the first has waited long enough, and everybody is there."""
+        ends = [one["since"] + one["trigger"]["settle"] for one in self.competing]
+        return max(min(ends), max(one["since"] for one in self.competing))
 
     def collect(self, one: Any, at: int) -> None:
         trigger = one["trigger"]
@@ -110,6 +128,21 @@ class User:
             bundle["waiting"] = [one for one in bundle["waiting"] if one not in gone]
             for one in gone:
                 yield self.row(one, record["a"], "CANCELLED", None)
+        for one in list(self.competing):
+            items = one.get("items", [one])
+            left = [
+                i
+                for i in items
+                if not (i["trigger"]["unless"] and cancels(i["trigger"], record, i))
+            ]
+            for item in items:
+                if item not in left:
+                    yield self.row(item, record["a"], "CANCELLED", None)
+            if not left:
+                self.competing.remove(one)
+            elif len(left) < len(items):
+                again = {**left[0], "due": one["due"], "since": one["since"], "items": left}
+                self.competing[self.competing.index(one)] = again
         self.open = [bundle for bundle in self.open if bundle["waiting"]]
 
     def cools(self, one: Any, at: int) -> bool:
@@ -126,6 +159,13 @@ class User:
                 return True
         return False
 
+    def won(self, one: Any, at: int) -> bool:
+        """Another marketing message of this moment: they compete."""
+        return one["trigger"]["marketing"] and any(
+            other["at"] == at and other["trigger"]["marketing"] and not other["given_back"]
+            for other in self.admitted
+        )
+
     def refusal(self, one: Any, at: int) -> str | None:
         """The order of checks: design.md section 7."""
         trigger = one["trigger"]
@@ -137,14 +177,25 @@ class User:
             return "COOLDOWN"
         if not trigger["marketing"]:
             return None
-        booked = [other for other in self.admitted if not other["given_back"]]
-        ages = [at - other["at"] for other in booked if other["trigger"]["marketing"]]
-        if any(age < trigger["spacing"] for age in ages):
+        booked = [
+            other
+            for other in self.admitted
+            if not other["given_back"] and other["trigger"]["marketing"] and other["at"] < at
+        ]
+        if any(at - other["at"] < trigger["spacing"] for other in booked):
             return "SPACING"
-        for count, period in trigger["caps"]:
-            if sum(age < period for age in ages) >= count:
+        for cap in trigger["caps"]:
+            if cap["category"] not in (None, trigger["category"]):
+                continue
+            counted = [
+                other
+                for other in booked
+                if cap["category"] in (None, other["trigger"]["category"])
+                and in_window(cap, other["at"], at, trigger["zone"])
+            ]
+            if len(counted) >= cap["max"]:
                 return "FREQUENCY_CAP"
-        return None
+        return "LOWER_PRIORITY" if self.won(one, at) else None
 
     def settle(self, record: Document) -> None:
         """The first outcome of a delivery counts, up to a day after it expired."""
@@ -176,8 +227,32 @@ def decided(
         yield from state.proposed([one for one in mine if not one["timer"]], own[slot]["a"])
 
 
+def competes(one: Any) -> bool:
+    """It has to wait until its settle window closes."""
+    trigger = one["trigger"]
+    return trigger["marketing"] and trigger["settle"] > 0 and not one.get("settled")
+
+
+def in_window(cap: Any, sent: int, at: int, zone: str) -> bool:
+    """In the rolling window before `at`, or on the same calendar day, week or month."""
+    if cap["calendar"] is None:
+        return at - sent < int(cap["per"])
+    day, today = (
+        datetime.fromtimestamp(ms / 1000, UTC).astimezone(ZoneInfo(zone)).date()
+        for ms in (sent, at)
+    )
+    return calendar_key(cap["calendar"], day) == calendar_key(cap["calendar"], today)
+
+
+def calendar_key(kind: str, day: date) -> date:
+    """The first day of the window."""
+    first = {"day": day, "week": day - timedelta(day.weekday()), "month": day.replace(day=1)}
+    return first[kind]
+
+
 def order(one: Any) -> tuple[Any, ...]:
-    return (-one["trigger"]["priority"], one["trigger"]["id"], one["per"])
+    trigger = one["trigger"]
+    return (-trigger["priority"], trigger["id"], one["per"], one["step"], one["activation"])
 
 
 def devices(known: Sequence[Any]) -> set[str]:

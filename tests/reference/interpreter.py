@@ -94,7 +94,13 @@ def plain(document: Document, policies: Mapping[str, Document], registered_at: i
         "cooldown": duration(given.get("user")),
         "cooldown_per": duration(given.get("per")),
         "spacing": duration(policy.get("spacing")),
-        "caps": [(cap["max"], duration(cap["per"])) for cap in policy.get("caps", [])],
+        "caps": [
+            {"calendar": None, "category": None, **cap, "per": duration(cap.get("per"))}
+            for cap in policy.get("caps", [])
+        ],
+        "category": document.get("category", ""),
+        "settle": duration(policy.get("settle")),
+        "zone": policy.get("zone", "UTC"),
         "expires": [expires(wait) for wait in waits or [0]],
         "registered_at": registered_at,
     }

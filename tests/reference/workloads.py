@@ -35,7 +35,10 @@ CAPS: tuple[list[dict[str, Any]], ...] = (
     [{"max": 1, "per": "2h"}],
     [{"max": 2, "per": "1d"}],
     [{"max": 1, "per": "1h"}, {"max": 3, "per": "3d"}],
+    [{"max": 2, "calendar": "day"}, {"max": 1, "calendar": "day", "category": "news"}],
+    [{"max": 1, "per": "3h", "category": "news"}, {"max": 4, "calendar": "week"}],
 )
+ZONES = ("UTC", "Asia/Almaty", "America/New_York")
 
 
 @dataclass
@@ -147,6 +150,7 @@ def trigger(pick: Pick, number: int) -> dict[str, Any]:
         "class": pick(("marketing", "marketing", "transactional")),
         "priority": pick((10, 50, 90)),
         "policy": pick(("default", "other")),
+        "category": pick(("news", "reminders")),
     }
     form = pick(("immediate", "immediate", "absence", "absence", "delay", "series", "idle"))
     made["per"] = pick(("user", "event", "properties.item", "properties.item"))
@@ -157,7 +161,7 @@ def trigger(pick: Pick, number: int) -> dict[str, Any]:
     if pick((True, False)):
         made["cooldown"] = cooldown(pick, made["per"])
     if pick(SOMETIMES):
-        made["expires"] = pick(("10m", "3d"))
+        made["expires"] = pick(("31m", "3d"))
     if form in ("absence", "delay", "series"):
         made |= waiting(pick, form)
     if form != "series" and pick((False, False, True)):
@@ -195,6 +199,9 @@ def policy(pick: Pick) -> dict[str, Any]:
         made["grace"] = pick(("0s", "10m"))
     if pick((True, False)):
         made["caps"] = pick(CAPS)
+        made["zone"] = pick(ZONES)
+    if pick(SOMETIMES):
+        made["settle"] = pick(("1m", "9m"))
     return made
 
 

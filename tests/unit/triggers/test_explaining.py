@@ -273,7 +273,7 @@ def test_a_check_passes_at_the_moment_it_says_and_not_before(
 
     name = {"FREQUENCY_CAP": "caps"}.get(reason, reason.lower())
 
-    # At the moment of the last message itself there is another refusal: LOWER_PRIORITY.
+    # At the moment of the last message itself they compete: LOWER_PRIORITY.
     free_at = asked(times[-1] + 1).values["free_at"]
     assert asked(free_at).reason is None
     assert asked(free_at - 1).reason == reason
