@@ -12,12 +12,28 @@ class DeviceRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     platform: str
 
 
+class CalendarCap(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """At most `max` in a calendar window; `starts` (ms) is when each begins in the user's zone:
+    that of the decision first, the last one after the message has expired. `own`: only messages
+    of its category count."""
+
+    max: int
+    own: bool
+    starts: list[int]
+
+
 class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the gate checks again in sending time: milliseconds; caps are (max, per_ms) pairs."""
+    """What the gate checks again in sending time: milliseconds; caps are (max, per_ms) pairs.
+
+    `category`: that of the message, when it has caps of its own: `own_caps`. "" otherwise.
+    """
 
     cooldown_ms: int = 0
     spacing_ms: int = 0
     caps: list[tuple[int, int]] = []
+    category: str = ""
+    own_caps: list[tuple[int, int]] = []
+    calendars: list[CalendarCap] = []
 
 
 class Delivery(msgspec.Struct, omit_defaults=True, gc=False):

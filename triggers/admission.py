@@ -239,6 +239,14 @@ def refund(state: UserState, pending: Pending) -> None:
     for other in state.pending:
         if (other.trigger, other.per, other.before) == (pending.trigger, pending.per, pending.at):
             other.before = 0
+    for waiting in state.instances:
+        said = waiting.progress
+        if (waiting.trigger, waiting.per) == (pending.trigger, pending.per) and said is not None:
+            said.said_at = pending.before if said.said_at == pending.at else said.said_at
+    for settling in state.settling:
+        same = (settling.trigger, settling.waiting[0].per) == (pending.trigger, pending.per)
+        if same and settling.said_at == pending.at:
+            settling.said_at = pending.before
     if pending.before and len(kept) < len(state.cooled):
         # The cooldown of the message before it in its series, which this one's had replaced.
         kept.append(Cooled(pending.trigger, pending.per, pending.before))

@@ -19,6 +19,7 @@ from triggers.patterns.base import Activation
 from triggers.program import CompiledTrigger, Program, Step
 from triggers.rotation import take_turn
 from triggers.state import PENDING_MAX, Bundle, Pending, Progress, UserState
+from triggers.windows import zone_of
 
 
 def propose(
@@ -178,6 +179,8 @@ def _book(
             step=candidate.step,
             text=text or (step.text if step else ""),
             items=tuple(bundles.fields_of(trigger, waiting.fields) for waiting in candidate.items),
+            category=category,
+            zone=zone_of(trigger.policy, state) if trigger.policy.zoned else None,
         )
     )
 
@@ -187,8 +190,25 @@ def _step_of(trigger: CompiledTrigger, number: int) -> Step | None:
     return trigger.steps[min(number, len(trigger.steps) - 1)] if trigger.steps else None
 
 
+def after_said(candidate: Candidate, at: int, out: Effects) -> Candidate:
+    """A step that comes out of a settle window right behind an earlier one of its series."""
+    if not (candidate.settled and candidate.step):
+        return candidate
+    for said in reversed(out.deliveries):
+        if said.decided_at_ms != at or said.user != candidate.user:
+            break
+        if (said.trigger.id, said.activation) == (candidate.trigger.id, candidate.activation):
+            return candidate._replace(said_at=at)
+    return candidate
+
+
 def _remember_said(state: UserState, candidate: Candidate, at: int) -> None:
     """The next step of the series does not run into the cooldown of this one."""
+    for other in state.settling:
+        first = other.waiting[0]
+        mine = (other.trigger, first.per, first.activation)
+        if mine == (candidate.trigger.id, candidate.per, candidate.activation):
+            other.said_at = at
     instance = absence.find(state, candidate.trigger.id, candidate.per)
     if instance is not None and instance.activation == candidate.activation:
         progress = instance.progress or Progress()

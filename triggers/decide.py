@@ -140,7 +140,9 @@ def apply_outcome(
         refund(state, pending)
     elif pending.counts:
         claimed_ms = record.claimed_at_ms or record.at_ms
-        out.reached.append(Reached(user, record.delivery_id, record.trigger, claimed_ms))
+        out.reached.append(
+            Reached(user, record.delivery_id, record.trigger, claimed_ms, pending.category)
+        )
     out.closed.append(record.delivery_id)
     out.journal.append(Journal(user, a, record.trigger, record.reason, record.delivery_id))
     trigger = program.triggers.get(record.trigger)
@@ -220,6 +222,7 @@ def _fire(
     candidates.sort(key=settling.rank)
     for candidate in candidates:
         out.fired_ms.append(due)
+        candidate = booking.after_said(candidate, at, out)
         booking.propose(program, candidate, state, at, polled_ms, out)
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from schemas.decisions import Decision
 from schemas.reasons import Reason, Unevaluated
@@ -19,8 +20,9 @@ from triggers.state import UserState
 class Admitted(NamedTuple):
     """An admitted candidate: everything a delivery record needs that the log decides.
 
-    `text` names the message of a series, `step` tells which one it is. `items` are the (`$start`,
-    `$event`) fields of a bundle.
+    `text` names the message of a series or a rotation, `step` tells which one of a series it is.
+    `items` are the (`$start`, `$event`) fields of a bundle. `category`: whose own caps it counts
+    for. `zone`: the user's, or that of the policy.
     """
 
     trigger: CompiledTrigger
@@ -36,15 +38,21 @@ class Admitted(NamedTuple):
     step: int = 0
     text: str = ""
     items: tuple[tuple[dict[str, object], dict[str, object]], ...] = ()
+    category: str = ""
+    zone: ZoneInfo | None = None
 
 
 class Reached(NamedTuple):
-    """A counted delivery that reached somebody, or may have, and when the gate let it go."""
+    """A counted delivery that reached somebody, or may have, and when the gate let it go.
+
+    `category`: that of the trigger, when it has caps of its own.
+    """
 
     user: str
     delivery_id: str
     trigger: str
     claimed_at_ms: int
+    category: str = ""
 
 
 class Journal(NamedTuple):

@@ -18,7 +18,9 @@ from triggers.state import SETTLING_MAX, Settling, UserState
 def settles(candidate: Candidate) -> bool:
     """Whether the candidate has to wait for a settle window."""
     trigger = candidate.trigger
-    return trigger.policy.settle_ms > 0 and trigger.marketing and not candidate.settled
+    if candidate.settled or not (trigger.policy.settle_ms and trigger.marketing):
+        return False
+    return not trigger.bundle_ms or bool(candidate.items)
 
 
 def rank(candidate: Candidate) -> tuple[tuple[int, str], str, int, str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from engine.ports import Claim, Commit, CommitResult, CommitStatus, GateAnswer, Position, Verdict
 from engine.store import functions
 from engine.store.link import Argument, Command, Reply
+from schemas.deliveries import Limits
 from schemas.reasons import Reason
 from triggers.program import Withdrawals
 
@@ -66,12 +67,18 @@ def claim_command(claim: Claim, tag: str, token: str) -> Command:
         token,
         int(claim.counted),
         claim.after,
-        claim.limits.cooldown_ms,
-        claim.limits.spacing_ms,
     ]
-    for cap in claim.limits.caps:
-        words += cap
+    _add_limits(words, claim.limits)
     return words
+
+
+def _add_limits(words: list[Argument], limits: Limits) -> None:
+    words += (limits.cooldown_ms, limits.spacing_ms, limits.category)
+    _add(words, _flat(limits.caps))
+    _add(words, _flat(limits.own_caps))
+    for cap in limits.calendars:
+        words += (cap.max, int(cap.own))
+        _add(words, cap.starts)
 
 
 def release_command(claim: Claim, tag: str) -> Command:
@@ -151,8 +158,8 @@ def _meta(commit: Commit) -> list[Argument]:
 
 def _add_rings(words: list[Argument], commit: Commit, tag: str) -> None:
     claims: list[Argument] = []
-    for user, delivery_id, trigger, claimed_at_ms in commit.reached:
-        claims += (f"{tag}g:{user}", commit.ring_keep, delivery_id, trigger, claimed_at_ms)
+    for user, delivery_id, trigger, at_ms, category in commit.reached:
+        claims += (f"{tag}g:{user}", commit.ring_keep, delivery_id, trigger, category, at_ms)
     _add(words, claims)
 
 

@@ -72,7 +72,8 @@ def _enter(dump: dict[str, Any], kind: str, name: str, value: Any) -> None:
         dump["journal"][name] = value
     elif kind == "g":
         keep, *claims = msgspec.msgpack.decode(value)
-        dump["rings"][name] = [keep, *zip(claims[::3], claims[1::3], claims[2::3], strict=True)]
+        parts = (claims[part::4] for part in range(4))
+        dump["rings"][name] = [keep, *zip(*parts, strict=True)]
     else:
         _enter_pairs(dump, kind, name, dict(zip(value[::2], value[1::2], strict=True)))
 

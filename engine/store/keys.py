@@ -10,7 +10,8 @@ share one slot and one node. Behind the tag:
     x              hash    the outbox: sequence number -> entry
     w              hash    deliveries withheld after a rollback: delivery id -> record
     d:<delivery>   hash    the ledger entry of an open delivery
-    g:<user>       string  the gate ring, msgpack: [keep, time, delivery id, trigger, time, ...]
+    g:<user>       string  the gate ring, msgpack: [keep, time, delivery id, trigger, category,
+                           time, ...]
     f              hash    funnel counters
     i              hash    pending instances: `trigger|revision` -> number
 
@@ -23,7 +24,8 @@ JOURNAL_MAX = 32
 """Journal entries kept per user."""
 
 RING_SPARE = 8
-"""A ring keeps this many claims more than the largest cap it was ever asked about."""
+"""A ring keeps this many claims more than the largest cap it was ever asked about, of all and of
+each category."""
 
 RING_MAX = 512
 """No ring keeps more claims; a larger cap is checked against these only."""

@@ -210,9 +210,9 @@ def _apply_users(held: _Shard, commit: Commit) -> None:
             held.timers[user] = score
         else:
             held.timers.pop(user, None)
-    for user, delivery_id, trigger, claimed_at_ms in commit.reached:
+    for user, delivery_id, trigger, claimed_at_ms, category in commit.reached:
         ring = held.rings.setdefault(user, Ring())
-        ring.restore(Claimed(claimed_at_ms, delivery_id, trigger), commit.ring_keep)
+        ring.restore(Claimed(claimed_at_ms, delivery_id, trigger, category), commit.ring_keep)
     for user in commit.forgotten:
         held.journal.pop(user, None)
         held.rings.pop(user, None)

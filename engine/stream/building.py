@@ -11,12 +11,20 @@ import msgspec
 from engine.ports import Commit, LedgerEntry
 from engine.stream.outbox import Entry, OutMessage
 from schemas.decisions import decision_record
-from schemas.deliveries import Delivery, DeviceRef, Limits, decode_delivery, encode_delivery
+from schemas.deliveries import (
+    CalendarCap,
+    Delivery,
+    DeviceRef,
+    Limits,
+    decode_delivery,
+    encode_delivery,
+)
 from schemas.reasons import Reason
 from schemas.topics import Topics
 from triggers.effects import Admitted, Effects
 from triggers.program import Program, Withdrawals
 from triggers.state import UserState, encode_state, is_blank
+from triggers.windows import starts_until
 
 #: Of each trigger a shard remembers so many withdrawals. One pushed out still happens, at the time
 #: of the next.
@@ -40,18 +48,45 @@ class Touched(NamedTuple):
     due_before: int
 
 
+def limits_of(admitted: Admitted) -> Limits:
+    """What the gate asks of an admitted marketing message, in sending time.
+
+    A cap of the push channel counts every message: it is the only channel of this version.
+    """
+    trigger, category = admitted.trigger, admitted.category
+    policy = trigger.policy
+    caps = [cap for cap in policy.caps if cap.category in (None, category or None)]
+    return Limits(
+        # The messages of one series do not block each other.
+        cooldown_ms=0 if admitted.step else trigger.cooldown_user_ms,
+        spacing_ms=policy.spacing_ms,
+        caps=[
+            (cap.max_count, cap.per_ms)
+            for cap in caps
+            if cap.category is None and cap.calendar is None
+        ],
+        category=category,
+        own_caps=[
+            (cap.max_count, cap.per_ms) for cap in caps if cap.category and cap.calendar is None
+        ],
+        calendars=[
+            CalendarCap(
+                cap.max_count,
+                cap.category is not None,
+                starts_until(
+                    cap.calendar, admitted.decided_at_ms, admitted.expires_at_ms, admitted.zone
+                ),
+            )
+            for cap in caps
+            if cap.calendar is not None and admitted.zone is not None
+        ],
+    )
+
+
 def delivery_of(admitted: Admitted, origin: Origin) -> Delivery:
     """The delivery record of an admitted candidate."""
     trigger = admitted.trigger
-    limits = Limits()
-    if trigger.marketing:
-        policy = trigger.policy
-        limits = Limits(
-            # The messages of one series do not block each other.
-            cooldown_ms=0 if admitted.step else trigger.cooldown_user_ms,
-            spacing_ms=policy.spacing_ms,
-            caps=[(cap.max_count, cap.per_ms) for cap in policy.caps],
-        )
+    limits = limits_of(admitted) if trigger.marketing else Limits()
     fields = {"start": admitted.start_fields, "event": admitted.event_fields}
     return Delivery(
         delivery_id=admitted.delivery_id,

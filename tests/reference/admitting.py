@@ -90,7 +90,7 @@ class User:
                 self.last_decision = at
                 yield from self.admit(one, at)
 
-    def settled_at(self) -> int:
+    def settled_at(self) -> Any:
         """A window closes when the first has waited long enough, and everybody is there."""
         ends = [one["since"] + one["trigger"]["settle"] for one in self.competing]
         return max(min(ends), max(one["since"] for one in self.competing))
@@ -230,6 +230,8 @@ def decided(
 def competes(one: Any) -> bool:
     """It has to wait until its settle window closes."""
     trigger = one["trigger"]
+    if trigger["bundle"] and "items" not in one:
+        return False
     return trigger["marketing"] and trigger["settle"] > 0 and not one.get("settled")
 
 

@@ -110,18 +110,42 @@ local function count_pending(key)
     end
 end
 
--- A ring is {entries to keep, time, delivery, trigger, time, delivery, trigger, ...}, oldest first.
+-- A ring is {entries to keep, time, delivery, trigger, category, time, ...}, oldest first.
+local WIDTH = 4
+
 local function read_ring(key)
     local packed = redis.call('GET', key)
     return packed and cmsgpack.unpack(packed) or {0}
 end
 
+-- The newest `keep` of all and of each category stay, RING_MAX at most.
+local function trimmed(ring, keep)
+    local from, of_category, count, staying = #ring - WIDTH + 1, {}, 0, {}
+    for i = from, 2, -WIDTH do
+        local category, number = ring[i + 3], (from - i) / WIDTH
+        of_category[category] = (of_category[category] or 0) + 1
+        local own = category ~= '' and of_category[category] <= keep
+        if count < RING_MAX and (number < keep or own) then
+            staying[i], count = true, count + 1
+        end
+    end
+    local kept = {keep}
+    for i = 2, #ring, WIDTH do
+        if staying[i] then
+            for j = i, i + WIDTH - 1 do
+                kept[#kept + 1] = ring[j]
+            end
+        end
+    end
+    return kept
+end
+
 -- A claim that the log knows of and the ring does not was forgotten by a store that was rolled
 -- back. Enter it in its place again.
-local function restore_claim(key, keep, delivery, trigger, time)
+local function restore_claim(key, keep, delivery, trigger, category, time)
     local ring = read_ring(key)
     local place = #ring + 1
-    for i = #ring - 2, 2, -3 do
+    for i = #ring - WIDTH + 1, 2, -WIDTH do
         if ring[i + 1] == delivery then
             return
         end
@@ -129,22 +153,17 @@ local function restore_claim(key, keep, delivery, trigger, time)
             place = i
         end
     end
-    table.insert(ring, place, trigger)
-    table.insert(ring, place, delivery)
-    table.insert(ring, place, time)
-    keep = math.max(ring[1], keep)
-    local kept = {keep}
-    for i = math.max(2, #ring - 3 * keep + 1), #ring do
-        kept[#kept + 1] = ring[i]
+    for _, value in ipairs({category, trigger, delivery, time}) do
+        table.insert(ring, place, value)
     end
-    redis.call('SET', key, cmsgpack.pack(kept))
+    redis.call('SET', key, cmsgpack.pack(trimmed(ring, math.max(ring[1], keep))))
 end
 
 local function restore_claims(args, at)
     local last = at + tonumber(args[at])
-    for i = at + 1, last, 5 do
-        local keep, time = tonumber(args[i + 1]), tonumber(args[i + 4])
-        restore_claim(args[i], keep, args[i + 2], args[i + 3], time)
+    for i = at + 1, last, 6 do
+        local keep, time = tonumber(args[i + 1]), tonumber(args[i + 5])
+        restore_claim(args[i], keep, args[i + 2], args[i + 3], args[i + 4], time)
     end
     return last + 1
 end
@@ -210,8 +229,9 @@ local function commit(keys, args)
 end
 
 -- When the cap allows the next one: the time its (max)th newest entry leaves the window, 0 for now.
--- A claim made by a faster clock lies ahead, so a period of 0 has to be told from one not over.
-local function cap_free_at(ring, max, per, now)
+-- `category` false: every claim counts. A claim made by a faster clock lies ahead, so a period of 0
+-- has to be told from one not over.
+local function cap_free_at(ring, max, per, now, category)
     if per <= 0 then
         return 0
     end
@@ -219,8 +239,8 @@ local function cap_free_at(ring, max, per, now)
         return now + per
     end
     local times = {}
-    for i = 2, #ring, 3 do
-        if now - ring[i] < per then
+    for i = 2, #ring, WIDTH do
+        if now - ring[i] < per and (not category or ring[i + 3] == category) then
             times[#times + 1] = ring[i]
         end
     end
@@ -231,47 +251,94 @@ local function cap_free_at(ring, max, per, now)
     return times[#times - max + 1] + per
 end
 
-local function refusal(ring, args, now, trigger)
-    local cooldown, spacing = tonumber(args[8]), tonumber(args[9])
+-- As above for a calendar window; `starts` is when each begins. Behind the last one nothing is known
+-- of its end, so a day later. A clock that is behind the decision is taken to be in its window.
+local function calendar_free_at(ring, max, starts, now, category)
+    local place = 1
+    for i = 1, #starts do
+        if starts[i] <= now then
+            place = i
+        end
+    end
+    local from, to, used = starts[place], starts[place + 1], 0
+    for i = 2, #ring, WIDTH do
+        local within = ring[i] >= from and (not to or ring[i] < to)
+        if within and (not category or ring[i + 3] == category) then
+            used = used + 1
+        end
+    end
+    if used < max then
+        return 0
+    end
+    return to or now + 86400000
+end
+
+-- The limits of a claim, from their first argument on: cooldown, spacing, category, then the caps of
+-- all and those of the category, each as a count of words and (max, per) pairs, then calendar caps:
+-- max, whether only the category counts, a count of starts, the starts.
+local function read_limits(args, at)
+    local limits = {
+        cooldown = tonumber(args[at]), spacing = tonumber(args[at + 1]), category = args[at + 2],
+        caps = {}, calendars = {}, largest = 0
+    }
+    at = at + 3
+    for _, category in ipairs({false, limits.category}) do
+        local last = at + tonumber(args[at])
+        for i = at + 1, last, 2 do
+            local cap = {max = tonumber(args[i]), per = tonumber(args[i + 1]), category = category}
+            limits.caps[#limits.caps + 1] = cap
+            limits.largest = math.max(limits.largest, cap.max)
+        end
+        at = last + 1
+    end
+    while at <= #args do
+        local cap = {max = tonumber(args[at]), starts = {}}
+        cap.category = args[at + 1] == '1' and limits.category
+        local last = at + 2 + tonumber(args[at + 2])
+        for i = at + 3, last do
+            cap.starts[#cap.starts + 1] = tonumber(args[i])
+        end
+        limits.calendars[#limits.calendars + 1] = cap
+        limits.largest = math.max(limits.largest, cap.max)
+        at = last + 1
+    end
+    return limits
+end
+
+local function refusal(ring, limits, now, trigger)
+    local cooldown, spacing = limits.cooldown, limits.spacing
     local reason, free_at = nil, 0
     local function refuse(code, at)
-        reason = reason or code
-        free_at = math.max(free_at, at)
+        if at > 0 then
+            reason = reason or code
+            free_at = math.max(free_at, at)
+        end
     end
-    for i = 2, #ring, 3 do
+    for i = 2, #ring, WIDTH do
         if cooldown > 0 and ring[i + 2] == trigger and now - ring[i] < cooldown then
             refuse('COOLDOWN', ring[i] + cooldown)
         end
     end
-    for i = 2, #ring, 3 do
+    for i = 2, #ring, WIDTH do
         if spacing > 0 and now - ring[i] < spacing then
             refuse('SPACING', ring[i] + spacing)
         end
     end
-    for i = 10, #args, 2 do
-        local at = cap_free_at(ring, tonumber(args[i]), tonumber(args[i + 1]), now)
-        if at > 0 then
-            refuse('FREQUENCY_CAP', at)
-        end
+    for _, cap in ipairs(limits.caps) do
+        refuse('FREQUENCY_CAP', cap_free_at(ring, cap.max, cap.per, now, cap.category))
+    end
+    for _, cap in ipairs(limits.calendars) do
+        refuse('FREQUENCY_CAP', calendar_free_at(ring, cap.max, cap.starts, now, cap.category))
     end
     return reason, free_at
 end
 
-local function add_to_ring(key, ring, args, now, trigger)
-    local keep = math.max(ring[1], RING_SPARE)
-    for i = 10, #args, 2 do
-        keep = math.max(keep, tonumber(args[i]) + RING_SPARE)
+local function add_to_ring(key, ring, limits, now, delivery, trigger)
+    local keep = math.min(math.max(ring[1], limits.largest + RING_SPARE), RING_MAX)
+    for _, value in ipairs({now, delivery, trigger, limits.category}) do
+        ring[#ring + 1] = value
     end
-    keep = math.min(keep, RING_MAX)
-    local kept = {keep}
-    local first = math.max(2, #ring - 3 * (keep - 1) + 1)
-    for i = first, #ring do
-        kept[#kept + 1] = ring[i]
-    end
-    kept[#kept + 1] = now
-    kept[#kept + 1] = args[3]
-    kept[#kept + 1] = trigger
-    redis.call('SET', key, cmsgpack.pack(kept))
+    redis.call('SET', key, cmsgpack.pack(trimmed(ring, keep)))
 end
 
 -- Claims and limits may be missing in a store that was rolled back: while it is withheld from, and
@@ -282,8 +349,8 @@ local function is_behind(meta, after)
 end
 
 -- KEYS: the ledger entry, the user's ring, the meta hash.
--- ARGV: now, lease, delivery, trigger, token, counted, after, cooldown, spacing, then max and per
--- of each cap. A claim that is not counted (transactional) stays out of the ring.
+-- ARGV: now, lease, delivery, trigger, token, counted, after, then the limits as read_limits has
+-- them. A claim that is not counted (transactional) stays out of the ring.
 -- The token names this very question: asked again with it, the answer is SEND again.
 local function claim(keys, args)
     local entry, now = keys[1], tonumber(args[1])
@@ -314,12 +381,13 @@ local function claim(keys, args)
         return {'BEHIND', 0, ''}
     end
     local ring = read_ring(keys[2])
-    local reason, free_at = refusal(ring, args, now, args[4])
+    local limits = read_limits(args, 8)
+    local reason, free_at = refusal(ring, limits, now, args[4])
     if reason then
         return {'REFUSED', free_at, reason}
     end
     if args[6] == '1' then
-        add_to_ring(keys[2], ring, args, now, args[4])
+        add_to_ring(keys[2], ring, limits, now, args[3], args[4])
     end
     redis.call('HSET', entry, 'c', args[1], 'l', args[2], 't', args[5])
     return {'SEND', 0, ''}
@@ -332,11 +400,11 @@ local function release(keys, args)
     end
     local ring = read_ring(keys[2])
     local kept = {ring[1]}
-    for i = 2, #ring, 3 do
+    for i = 2, #ring, WIDTH do
         if ring[i + 1] ~= args[1] then
-            kept[#kept + 1] = ring[i]
-            kept[#kept + 1] = ring[i + 1]
-            kept[#kept + 1] = ring[i + 2]
+            for j = i, i + WIDTH - 1 do
+                kept[#kept + 1] = ring[j]
+            end
         end
     end
     if #kept < #ring then

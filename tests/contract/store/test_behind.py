@@ -58,7 +58,7 @@ async def test_a_forgotten_claim_is_entered_in_its_place_and_limits_hold_again(
     assert await shard.sent("d1", 100) == SEND
     assert await shard.sent("d3", 300) == SEND
     await shard.write(reached=[Reached("ann", "d2", "cart", 200)], ring_keep=9)
-    claims = [(100, "d1", "cart"), (200, "d2", "cart"), (300, "d3", "cart")]
+    claims = [(100, "d1", "cart", ""), (200, "d2", "cart", ""), (300, "d3", "cart", "")]
     assert (await store.dump(7))["rings"] == {"ann": [9, *claims]}
     limits = Limits(caps=[(3, 500)])
     refused = Verdict(GateAnswer.REFUSED, 600, Reason.FREQUENCY_CAP)
@@ -78,7 +78,7 @@ async def test_a_forgotten_claim_makes_a_ring_that_keeps_as_many_as_are_asked_fo
 ) -> None:
     reached = [Reached("ann", f"d{n}", "cart", 100 - n) for n in range(4)]
     await shard.write(reached=reached, ring_keep=3)
-    claims = [(98, "d2", "cart"), (99, "d1", "cart"), (100, "d0", "cart")]
+    claims = [(98, "d2", "cart", ""), (99, "d1", "cart", ""), (100, "d0", "cart", "")]
     assert (await store.dump(7))["rings"] == {"ann": [3, *claims]}
 
 

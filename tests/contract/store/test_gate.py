@@ -135,7 +135,7 @@ async def test_a_released_delivery_is_open_again_and_leaves_the_ring(
     assert [before, await shard.claim("d1", 1_000)] == [SEND, SEND]
     await store.release([shard.ask("d1", 1_000)])
     dump = await store.dump(7)
-    assert dump["rings"] == {"ann": [8, (900, "d0", "cart")]}
+    assert dump["rings"] == {"ann": [8, (900, "d0", "cart", "")]}
     assert list(dump["ledger_claimed_ms"]) == ["d0"]
     assert await shard.claim("d1", 1_001) == SEND
 
@@ -158,7 +158,7 @@ async def test_a_claim_on_a_closed_delivery_cannot_be_released(
     await store.release([shard.ask("d1", 1)])
     dump = await store.dump(7)
     assert dump["ledger_user"] == {}
-    assert dump["rings"] == {"ann": [8, (1, "d1", "cart")]}
+    assert dump["rings"] == {"ann": [8, (1, "d1", "cart", "")]}
 
 
 async def test_a_batch_of_claims_is_answered_in_order_and_over_shards(

@@ -6,7 +6,7 @@ import pytest
 
 from engine.ports import GateAnswer, Verdict
 from engine.store.keys import RING_MAX, RING_SPARE
-from schemas.deliveries import Limits
+from schemas.deliveries import CalendarCap, Limits
 from schemas.reasons import Reason
 from tests.contract.store.shards import AnyStore, Shard
 
@@ -51,6 +51,56 @@ async def test_a_cap_blocks_while_the_window_holds_its_maximum(shard: Shard) -> 
     assert await shard.sent("d2", 199, limits=limits) == refused(Reason.FREQUENCY_CAP, 200)
     assert await shard.claim("d2", 200, limits=limits) == SEND
     assert await shard.sent("d3", 201, limits=limits) == refused(Reason.FREQUENCY_CAP, 230)
+
+
+async def test_a_cap_of_a_category_counts_the_messages_of_that_category_alone(shard: Shard) -> None:
+    news = Limits(category="news", own_caps=[(1, 100)])
+    assert (
+        await shard.sent("d0", 100, limits=Limits(category="offers", own_caps=[(1, 100)])) == SEND
+    )
+    assert await shard.sent("d1", 110, limits=news) == SEND
+    assert await shard.sent("d2", 120) == SEND
+    assert await shard.sent("d3", 209, limits=news) == refused(Reason.FREQUENCY_CAP, 210)
+    assert await shard.sent("d4", 209) == SEND
+    assert await shard.claim("d3", 210, limits=news) == SEND
+
+
+async def test_a_calendar_cap_blocks_until_the_window_around_the_claim_ends(shard: Shard) -> None:
+    limits = Limits(calendars=[CalendarCap(1, False, [100, 200, 300])])
+    assert await shard.sent("d0", 99) == SEND
+    assert await shard.sent("d1", 199, limits=limits) == SEND
+    assert await shard.sent("d2", 199, limits=limits) == refused(Reason.FREQUENCY_CAP, 200)
+    assert await shard.claim("d2", 200, limits=limits) == SEND
+    assert await shard.sent("d3", 299, limits=limits) == refused(Reason.FREQUENCY_CAP, 300)
+    assert await shard.claim("d3", 301, limits=limits) == SEND
+    # Behind the last start nobody knows when the window ends.
+    later = refused(Reason.FREQUENCY_CAP, 900 + 86_400_000)
+    assert await shard.sent("d4", 900, limits=limits) == later
+
+
+async def test_a_calendar_cap_of_a_category_leaves_the_others_alone(shard: Shard) -> None:
+    calendars = [CalendarCap(1, True, [100, 200])]
+    news = Limits(category="news", calendars=calendars)
+    assert await shard.sent("d0", 100, limits=news) == SEND
+    offers = Limits(category="offers", calendars=calendars)
+    assert await shard.sent("d1", 110, limits=offers) == SEND
+    assert await shard.sent("d2", 120, limits=news) == refused(Reason.FREQUENCY_CAP, 200)
+
+
+async def test_a_clock_behind_the_decision_is_taken_to_be_in_its_window(shard: Shard) -> None:
+    limits = Limits(calendars=[CalendarCap(1, False, [100, 200])])
+    assert await shard.sent("d0", 110, limits=limits) == SEND
+    assert await shard.sent("d1", 90, limits=limits) == refused(Reason.FREQUENCY_CAP, 200)
+
+
+async def test_claims_of_a_category_outlive_those_of_others(store: AnyStore, shard: Shard) -> None:
+    news = Limits(category="news", own_caps=[(1, 1_000)])
+    assert await shard.sent("d0", 100, limits=news) == SEND
+    for number in range(1, 30):
+        assert await shard.sent(f"d{number}", 100 + number) == SEND
+    assert await shard.sent("last", 200, limits=news) == refused(Reason.FREQUENCY_CAP, 1_100)
+    made = (await store.dump(7))["rings"]["ann"][1:]
+    assert [one[1] for one in made] == ["d0", *(f"d{number}" for number in range(21, 30))]
 
 
 async def test_of_several_caps_the_one_that_is_free_last_says_until_when(shard: Shard) -> None:
@@ -105,7 +155,7 @@ async def test_a_refused_delivery_takes_nothing(store: AnyStore, shard: Shard) -
     assert await shard.sent("d0", 100, limits=limits) == SEND
     await shard.sent("d1", 150, limits=limits)
     dump = await store.dump(7)
-    assert dump["rings"] == {"ann": [9, (100, "d0", "cart")]}
+    assert dump["rings"] == {"ann": [9, (100, "d0", "cart", "")]}
     assert dump["ledger_claimed_ms"] == {"d0": 100}
 
 
@@ -121,7 +171,7 @@ async def test_a_delivery_that_reached_nobody_in_time_does_not_enter_the_ring_tw
 ) -> None:
     assert await shard.sent("d0", 100, lease_ms=10) == SEND
     assert (await shard.claim("d0", 200)).answer is GateAnswer.UNKNOWN
-    assert (await store.dump(7))["rings"] == {"ann": [8, (100, "d0", "cart")]}
+    assert (await store.dump(7))["rings"] == {"ann": [8, (100, "d0", "cart", "")]}
 
 
 @pytest.mark.parametrize("maximum", [1, 3, 20])
@@ -146,7 +196,7 @@ async def test_no_ring_grows_beyond_the_bound(store: AnyStore, shard: Shard) -> 
         assert await shard.sent(f"d{number}", number, limits=limits) == SEND
     keep, *made = (await store.dump(7))["rings"]["ann"]
     assert (keep, len(made)) == (RING_MAX, RING_MAX)
-    assert made[0] == (3, "d3", "cart")
+    assert made[0] == (3, "d3", "cart", "")
 
 
 async def test_a_limit_of_zero_blocks_nothing_even_after_a_later_claim(shard: Shard) -> None:

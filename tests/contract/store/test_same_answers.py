@@ -19,7 +19,7 @@ from engine.local.redis import RedisServer
 from engine.ports import START, Claim, Commit, LedgerEntry, Position
 from engine.store.memory import MemoryStore
 from engine.store.redis import RedisStore
-from schemas.deliveries import Limits
+from schemas.deliveries import CalendarCap, Limits
 from triggers.effects import Reached
 
 T = TypeVar("T")
@@ -30,11 +30,24 @@ DELIVERIES = st.sampled_from(["d1", "d2", "d3", "d4", "d5"])
 TIMES = st.integers(0, 12)
 BLOBS = st.binary(max_size=4)
 POSITIONS = st.builds(Position, st.integers(-1, 3), st.integers(0, 2))
+CAPS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=2)
+CATEGORIES = st.sampled_from(["", "news", "offers"])
 LIMITS = st.builds(
     Limits,
     cooldown_ms=st.integers(0, 4),
     spacing_ms=st.integers(0, 3),
-    caps=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=2),
+    caps=CAPS,
+    category=CATEGORIES,
+    own_caps=CAPS,
+    calendars=st.lists(
+        st.builds(
+            CalendarCap,
+            max=st.integers(0, 3),
+            own=st.booleans(),
+            starts=st.lists(TIMES, min_size=1, max_size=4, unique=True).map(sorted),
+        ),
+        max_size=2,
+    ),
 )
 CLAIMS = st.builds(
     Claim,
@@ -48,7 +61,9 @@ CLAIMS = st.builds(
     counted=st.booleans(),
     after=st.integers(-1, 2),
 )
-REACHED = st.builds(Reached, USERS, DELIVERIES, st.sampled_from(["cart", "idle"]), TIMES)
+REACHED = st.builds(
+    Reached, USERS, DELIVERIES, st.sampled_from(["cart", "idle"]), TIMES, CATEGORIES
+)
 CHANGES = st.fixed_dictionaries(
     {"seq": st.integers(0, 5)},
     optional={

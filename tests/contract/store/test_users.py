@@ -59,7 +59,7 @@ async def test_any_id_and_any_bytes_are_kept_as_they_are(
     assert await store.funnel(7) == {user: 1}
     await shard.open(user, user)
     assert (await shard.claim(user, 1, user=user, trigger=user)).answer == "SEND"
-    assert (await store.dump(7))["rings"] == {user: [8, (1, user, user)]}
+    assert (await store.dump(7))["rings"] == {user: [8, (1, user, user, "")]}
     gone = {"due": {user: 0}, "closed": [user], "unwithheld": [user], "forgotten": [user]}
     await shard.write(states={user: None}, **gone)
     left = await store.dump(7)
