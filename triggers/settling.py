@@ -1,7 +1,7 @@
 """Settle windows: the marketing candidates of a user within `settle` compete for one message.
 
 The first one opens the window, which closes its policy's `settle` later; whoever comes until then,
-the closing moment included, joins. At the close all of them are decided, by `rank`: the first one
+the closing moment included, joins. When it is cancelled the window is that of the others. At the close all of them are decided, by `rank`: the first one
 that is admitted wins, and the others end LOWER_PRIORITY unless another check refuses them first.
 A cancel takes a candidate out again. The time in the window counts towards `expires`.
 """

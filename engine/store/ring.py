@@ -29,7 +29,7 @@ class Claimed(NamedTuple):
 @dataclass(slots=True)
 class Ring:
     """`claims` in the order they were made; `keep` is the most that stay, of all and of each
-    category, and only grows."""
+    category, and only grows. The newest of each trigger stays for its cooldown."""
 
     keep: int = 0
     claims: list[Claimed] = field(default_factory=list)
@@ -81,14 +81,17 @@ class Ring:
         self.claims = [made for made in self.claims if made.delivery_id != delivery_id]
 
     def _forget(self) -> None:
-        """The newest `keep` of all and of each category stay, `RING_MAX` at most."""
+        """The newest `keep` of all and of each category stay, and the newest of each trigger,
+        `RING_MAX` at most."""
         kept: list[Claimed] = []
         of_category: Counter[str] = Counter()
+        triggers: set[str] = set()
         for number, made in enumerate(reversed(self.claims)):
             of_category[made.category] += 1
             own = made.category and of_category[made.category] <= self.keep
-            if len(kept) < RING_MAX and (number < self.keep or own):
+            if len(kept) < RING_MAX and (number < self.keep or own or made.trigger not in triggers):
                 kept.append(made)
+            triggers.add(made.trigger)
         self.claims = kept[::-1]
 
     def _caps_free_at(self, limits: Limits, now_ms: int) -> Iterator[int]:

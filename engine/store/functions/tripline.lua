@@ -118,16 +118,18 @@ local function read_ring(key)
     return packed and cmsgpack.unpack(packed) or {0}
 end
 
--- The newest `keep` of all and of each category stay, RING_MAX at most.
+-- The newest `keep` of all and of each category stay, and the newest of each trigger, RING_MAX at
+-- most.
 local function trimmed(ring, keep)
-    local from, of_category, count, staying = #ring - WIDTH + 1, {}, 0, {}
+    local from, of_category, triggers, count, staying = #ring - WIDTH + 1, {}, {}, 0, {}
     for i = from, 2, -WIDTH do
         local category, number = ring[i + 3], (from - i) / WIDTH
         of_category[category] = (of_category[category] or 0) + 1
         local own = category ~= '' and of_category[category] <= keep
-        if count < RING_MAX and (number < keep or own) then
+        if count < RING_MAX and (number < keep or own or not triggers[ring[i + 2]]) then
             staying[i], count = true, count + 1
         end
+        triggers[ring[i + 2]] = true
     end
     local kept = {keep}
     for i = 2, #ring, WIDTH do
