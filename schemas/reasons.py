@@ -58,6 +58,7 @@ REFUNDED = frozenset(
         Reason.COOLDOWN,
         Reason.SPACING,
         Reason.FREQUENCY_CAP,
+        Reason.QUIET_HOURS,
     }
 )
 

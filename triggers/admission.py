@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 from schemas.reasons import Reason
 from triggers.buckets import BUCKETS, bucket
 from triggers.caps import caps_of, earlier, is_won, refund_send, take_send
+from triggers.opening import Hours, closed_until, opens_at, usual_at
 from triggers.program import CompiledTrigger, Program
 from triggers.rotation import is_stale, refund_turn
 from triggers.state import COOLDOWNS_MAX, Cooled, Pending, UserState, Waiting
+from triggers.usual import known_hours
 from triggers.windows import free_at, zone_of
 
 
@@ -24,7 +26,8 @@ class Candidate(NamedTuple):
     """A matched trigger before admission.
 
     `step` counts the messages of a series before this one, the last of which was admitted at
-    `said_at`. `items` are the others of a bundle. `settled`: its settle window is over.
+    `said_at`. `items` are the others of a bundle. `settled`: its settle window is over. `held_at`:
+    since when it was held, 0 for not at all.
     """
 
     trigger: CompiledTrigger
@@ -41,6 +44,7 @@ class Candidate(NamedTuple):
     said_at: int = 0
     items: tuple[Waiting, ...] = ()
     settled: bool = False
+    held_at: int = 0
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -153,6 +157,44 @@ def check_caps(candidate: Candidate, state: UserState, at: int) -> Reason | None
     return None
 
 
+def check_quiet(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """The quiet hours of the policy (not for transactional messages) and the trigger's `send_at`,
+    by the clock of the user's time zone."""
+    hours = candidate.trigger.hours
+    if hours is None or opening(hours, candidate, state, at) <= at:
+        return None
+    return Reason.QUIET_HOURS
+
+
+def opening(hours: Hours, candidate: Candidate, state: UserState, at: int) -> int:
+    """The first moment from `at` on at which its hours are open. The usual hour is looked for
+    once: when it has come the candidate has waited for it."""
+    zone = zone_of(candidate.trigger.policy, state)
+    closed = hours.quiet + hours.shut
+    if hours.usual and not candidate.held_at and (counters := known_hours(state)):
+        at = usual_at(counters, at, hours.at_most_ms, closed, zone)
+    return opens_at(closed, at, zone)
+
+
+def closed_by(hours: Hours, candidate: Candidate, state: UserState, at: int) -> tuple[bool, bool]:
+    """Whether the quiet hours close it at `at`, and whether its `send_at` does."""
+    zone = zone_of(candidate.trigger.policy, state)
+    quiet = opens_at(hours.quiet, at, zone) > at
+    shut = opening(hours._replace(quiet=()), candidate, state, at) > at
+    return quiet, shut
+
+
+def closed_times(
+    candidate: Candidate, state: UserState, from_ms: int, to_ms: int
+) -> tuple[int, ...]:
+    """When its hours are closed between two moments: from, until, from, until ..."""
+    hours = candidate.trigger.hours
+    closed = () if hours is None else hours.quiet + hours.shut
+    if not closed:
+        return ()
+    return tuple(closed_until(closed, from_ms, to_ms, zone_of(candidate.trigger.policy, state)))
+
+
 def check_priority(candidate: Candidate, state: UserState, at: int) -> Reason | None:
     """Marketing candidates of one moment compete, also those of one settle window, which are all
     decided when it closes: the first one that is admitted wins."""
@@ -176,6 +218,7 @@ CHECKS: tuple[Check, ...] = (
     check_cooldown,
     check_spacing,
     check_caps,
+    check_quiet,
     check_priority,
     check_text,
 )

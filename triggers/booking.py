@@ -9,8 +9,15 @@ import msgspec
 
 from schemas.decisions import Decision
 from schemas.reasons import Outcome, Reason, Unevaluated
-from triggers import absence, bundles, settling
-from triggers.admission import Candidate, check_cooldown, is_unevaluated, refusal, take
+from triggers import absence, bundles, holding, settling
+from triggers.admission import (
+    Candidate,
+    check_cooldown,
+    closed_times,
+    is_unevaluated,
+    refusal,
+    take,
+)
 from triggers.caps import winner
 from triggers.effects import Admitted, Effects, Journal, Recall
 from triggers.endings import ended_waiting, lost, stage
@@ -87,11 +94,16 @@ def _admit(
     if is_unevaluated(candidate, state, at, reason):
         out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
     outcome = Outcome.ADMITTED if reason is None else Outcome.SUPPRESSED
+    if reason is Reason.QUIET_HOURS and holding.may_wait(candidate, state, at):
+        if not holding.is_over(candidate, at):
+            holding.hold(program, candidate, state, at, out)
+            return
+        outcome, reason = Outcome.EXPIRED, None
     delivery: str | None = None
     by: str | None = None
     if reason is Reason.LOWER_PRIORITY and (won := winner(state, at)) is not None:
         by = won.delivery.hex()
-    if reason is None:
+    if outcome is Outcome.ADMITTED:
         step = candidate.step
         delivery = delivery_id(
             trigger.id, candidate.user, candidate.activation, candidate.per, step
@@ -117,7 +129,7 @@ def _admit(
     )
     out.funnel[stage(trigger, at, "MATCHED")] += 1
     out.funnel[stage(trigger, at, reason or outcome)] += 1
-    how = Outcome.SUPPRESSED if reason else Outcome.BUNDLED
+    how = Outcome.BUNDLED if outcome is Outcome.ADMITTED else outcome
     for waiting in candidate.items[1:]:
         revision, user = trigger.revision, candidate.user
         out.decisions.append(
@@ -142,7 +154,9 @@ def _book(
         out.evicted["cooldowns"] += 1
     text, text_before = take_turn(trigger, state, at)
     step = _step_of(trigger, candidate.step)
-    expires_at = candidate.due_ms + (step.expires_ms if step else trigger.expires_ms)
+    # Held time does not count (design.md T6).
+    held_ms = at - candidate.held_at if candidate.held_at else 0
+    expires_at = candidate.due_ms + held_ms + (step.expires_ms if step else trigger.expires_ms)
     if len(trigger.steps) > 1:
         _remember_said(state, candidate, at)
     state.pending.append(
@@ -181,6 +195,7 @@ def _book(
             items=tuple(bundles.fields_of(trigger, waiting.fields) for waiting in candidate.items),
             category=category,
             zone=zone_of(trigger.policy, state) if trigger.policy.zoned else None,
+            closed=closed_times(candidate, state, at, expires_at),
         )
     )
 

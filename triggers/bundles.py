@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from triggers.absence import matches
 from triggers.admission import Candidate
 from triggers.program import CompiledTrigger, Unless
-from triggers.state import Bundle, Settling, UserState, Waiting
+from triggers.state import Bundle, Held, Settling, UserState, Waiting
 
 
 def collect(state: UserState, candidate: Candidate, at: int) -> None:
@@ -66,15 +66,16 @@ def take_out(
 ) -> list[Waiting]:
     """The waiting candidates that an `unless` match cancels; they are gone."""
     taken: list[Waiting] = []
-    if not (state.bundles or state.settling):
+    if not (state.bundles or state.settling or state.held):
         return taken
-    collecting: list[Bundle | Settling] = [*state.bundles, *state.settling]
+    collecting: list[Bundle | Settling | Held] = [*state.bundles, *state.settling, *state.held]
     for bundle in [bundle for bundle in collecting if bundle.trigger == trigger.id]:
         found = [waiting for waiting in bundle.waiting if matches(clause, fields, waiting.fields)]
         bundle.waiting = [waiting for waiting in bundle.waiting if waiting not in found]
         taken += found
     state.bundles = [bundle for bundle in state.bundles if bundle.waiting]
     state.settling = [settling for settling in state.settling if settling.waiting]
+    state.held = [held for held in state.held if held.waiting]
     return taken
 
 

@@ -20,16 +20,19 @@ from triggers.admission import (
     check_cooldown,
     check_device,
     check_priority,
+    check_quiet,
     check_rollout,
     check_spacing,
     check_state,
     check_still,
     check_text,
     cooled_at,
+    opening,
 )
 from triggers.buckets import BUCKETS, bucket
 from triggers.caps import caps_of, earlier, is_won, winner
 from triggers.conditions import ClauseResult
+from triggers.opening import clock_text, minute_at
 from triggers.rotation import turn_of
 from triggers.state import UserState
 from triggers.windows import free_at, window_of, zone_of
@@ -149,6 +152,20 @@ def _caps(candidate: Candidate, state: UserState, at: int) -> Facts:
     return _with_free_at({"caps": caps}, ends)
 
 
+def _quiet(candidate: Candidate, state: UserState, at: int) -> Facts:
+    hours = candidate.trigger.hours
+    if hours is None:
+        return {}
+    zone = zone_of(candidate.trigger.policy, state)
+    facts: Facts = {
+        "local": clock_text(minute_at(at, zone)),
+        "zone": zone.key,
+        "closed": [[clock_text(end) for end in window] for window in hours.quiet + hours.shut],
+    }
+    opens = opening(hours, candidate, state, at)
+    return _with_free_at(facts, [opens] if opens > at else [])
+
+
 def _priority(candidate: Candidate, state: UserState, at: int) -> Facts:
     """Against which delivery it lost, as long as its outcome is not known."""
     if not is_won(candidate.trigger, state, at):
@@ -180,6 +197,7 @@ FACTS: Mapping[Check, Callable[[Candidate, UserState, int], Facts]] = MappingPro
         check_cooldown: _cooldown,
         check_spacing: _spacing,
         check_caps: _caps,
+        check_quiet: _quiet,
         check_priority: _priority,
         check_text: _text,
     }

@@ -15,6 +15,7 @@ from triggers.conditions import compile_filter, of_start
 from triggers.definition import Active, Policy, TriggerDefinition
 from triggers.definition import Unless as UnlessDefinition
 from triggers.filters import BOTH, START, All
+from triggers.hours import compile_hours
 from triggers.keeping import compile_keeper
 from triggers.membership import Membership, Memberships
 from triggers.paths import compile_path
@@ -128,6 +129,8 @@ def compile_trigger(
     pattern = kind.build(definition.when, context)
     marketing = definition.class_ == "marketing"
     user_ms, per_ms = _cooldowns(definition, policy, marketing)
+    quiet = policies.get(definition.policy, Policy()).quiet if marketing else ()
+    hours = compile_hours(quiet, definition.send_at, definition.hold)
     audience = None
     if definition.audience is not None:
         audience = Membership(parse_audience(definition.audience).tree, memberships)
@@ -158,9 +161,10 @@ def compile_trigger(
         restart=definition.on_repeat != "keep",
         restart_at_most_ms=definition.restart_at_most_ms or 0,
         traits=tuple(asked),
-        zoned=pattern.zoned or policy.zoned,
+        zoned=pattern.zoned or policy.zoned or hours is not None,
         active=_active_ms(definition.active, zone),
         rotation=_rotation(definition),
+        hours=hours,
         rollout=BUCKETS if definition.rollout is None else definition.rollout,
         audience=audience,
         still=rechecked,

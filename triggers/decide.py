@@ -12,7 +12,7 @@ decides at max(F, the user's last decision time), never at the time it is polled
 from schemas.events import Event, occurred_at_ms
 from schemas.reasons import REFUNDED, Unevaluated
 from schemas.records import OutcomeRecord, outcome_event
-from triggers import absence, booking, instances, retention, settling
+from triggers import absence, booking, holding, instances, retention, settling
 from triggers.admission import (
     Candidate,
     refund,
@@ -31,6 +31,7 @@ from triggers.state import (
     is_blank,
 )
 from triggers.traits import learn_traits, learn_zone
+from triggers.usual import note_usual
 
 
 def next_due(program: Program, state: UserState) -> int:
@@ -42,6 +43,9 @@ def next_due(program: Program, state: UserState) -> int:
     for bundle in state.bundles:
         if not due or bundle.close_at < due:
             due = bundle.close_at
+    for held in state.held:
+        if not due or held.release_at < due:
+            due = held.release_at
     if state.settling:
         closes_at = settling.closes_at(state)
         due = min(due, closes_at) if due else closes_at
@@ -81,7 +85,9 @@ def apply_event(
         if program.granule_ms:
             changed |= _notice_activity(program, state, event, a)
         if program.traits or program.zoned:
-            changed |= _learn(program, state, event, a, out)
+            changed |= _learn(program, user, state, event, a, out)
+        if program.habits:
+            changed |= note_usual(state, occurred_at_ms(event, a), program.habits)
     if hits.notes:
         changed |= _note(state, hits.notes, event, e, a, out)
     if candidates:
@@ -172,7 +178,7 @@ def _react(
 def fire_before(program: Program, user: str, state: UserState, limit_ms: int, out: Effects) -> bool:
     """Fire every timer of the user with F < `limit_ms`, in order of F."""
     changed = False
-    if program.withdrawn and instances.withdraw(program, user, state, out):
+    if program.withdrawn and _withdraw(program, user, state, out):
         changed = True
         _settle(program, user, state, out)
     while 0 < state.due < limit_ms:
@@ -181,6 +187,11 @@ def fire_before(program: Program, user: str, state: UserState, limit_ms: int, ou
         _fire(program, user, state, due, limit_ms, out)
         _settle(program, user, state, out)
     return changed
+
+
+def _withdraw(program: Program, user: str, state: UserState, out: Effects) -> bool:
+    withdrawn = instances.withdraw(program, user, state, out)
+    return holding.withdraw(program, user, state, out) or withdrawn
 
 
 def _settle(program: Program, user: str, state: UserState, out: Effects) -> None:
@@ -210,6 +221,8 @@ def _fire(
                     candidates.append(
                         booking.candidate_of(trigger, user, activation, activation.per, due)
                     )
+    if state.held:
+        candidates += holding.release(program, user, state, due, out)
     retention.prune(program, user, state, due, out)
     at = max(due, state.decided_at)
     if state.settling:
@@ -226,12 +239,16 @@ def _fire(
         booking.propose(program, candidate, state, at, polled_ms, out)
 
 
-def _learn(program: Program, state: UserState, event: Event, a: int, out: Effects) -> bool:
+def _learn(
+    program: Program, user: str, state: UserState, event: Event, a: int, out: Effects
+) -> bool:
     learnt = bool(program.traits) and learn_traits(program.traits, state, event)
     if learnt:
         booking.recall_untrue(program, state, a, out)
-    if program.zoned:
-        learnt |= learn_zone(state, event)
+    if program.zoned and learn_zone(state, event):
+        learnt = True
+        if state.held:
+            holding.look_again(program, user, state, a)
     if learnt:
         for trigger in program.watching:
             trigger.pattern.on_learnt(state, a)

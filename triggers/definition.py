@@ -34,6 +34,7 @@ from triggers.fields import (
     Zone,
 )
 from triggers.filters import BOTH
+from triggers.hours import Hold, Quiet, SendAt
 from triggers.model import Model, refusal
 from triggers.patterns import KINDS, IdleWhen, When, kind_of
 from triggers.problems import Problem, quoted, suggestion
@@ -245,6 +246,10 @@ class TriggerDefinition(Model):
     """Whom it is for, asked at every admission."""
     still: StillDocument | None = None
     """What has to hold until the message is sent."""
+    send_at: SendAt = "now"
+    """now, {between: [from, until]} in the user's time zone, or usual_hour."""
+    hold: Hold | None = None
+    """What it waits for when it may not be sent at the moment; by default both, at most a day."""
     cooldown: (
         Annotated[
             Cooldown,
@@ -443,6 +448,8 @@ class Policy(Model):
     """How many messages in a window of time."""
     settle_ms: SettleMs = Field(default=0, alias="settle")
     """So long candidates of a user are collected; the first by priority is sent."""
+    quiet: Quiet = ()
+    """No marketing message from the first to the second time of the user's day."""
     zone: Zone = "UTC"
     """The time zone of users whose own is unknown."""
     grace_ms: DurationMs | None = Field(default=None, alias="grace")

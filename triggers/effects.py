@@ -22,7 +22,8 @@ class Admitted(NamedTuple):
 
     `text` names the message of a series or a rotation, `step` tells which one of a series it is.
     `items` are the (`$start`, `$event`) fields of a bundle. `category`: whose own caps it counts
-    for. `zone`: the user's, or that of the policy.
+    for. `zone`: the user's, or that of the policy. `closed`: when it must not be sent, as from,
+    until, from, until ...
     """
 
     trigger: CompiledTrigger
@@ -40,6 +41,7 @@ class Admitted(NamedTuple):
     items: tuple[tuple[dict[str, object], dict[str, object]], ...] = ()
     category: str = ""
     zone: ZoneInfo | None = None
+    closed: tuple[int, ...] = ()
 
 
 class Reached(NamedTuple):

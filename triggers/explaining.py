@@ -25,7 +25,7 @@ from triggers.names import outcome_name
 from triggers.paths import MISSING
 from triggers.program import Program, Role
 from triggers.settling import closes_at
-from triggers.state import Bundle, Instance, Settling, UserState, decode_state, encode_state
+from triggers.state import Bundle, Held, Instance, Settling, UserState, decode_state, encode_state
 
 #: The newest entries are kept; `Watch.dropped` counts the others.
 ENTRIES_MAX = 5_000
@@ -48,6 +48,7 @@ class What(StrEnum):
     NEXT_STEP = "NEXT_STEP"
     COLLECTED = "COLLECTED"
     SETTLING = "SETTLING"
+    HELD = "HELD"
     DEFERRED = "DEFERRED"
     CALLED_BACK = "CALLED_BACK"
     OUTCOME = "OUTCOME"
@@ -256,6 +257,7 @@ class Watch:
         found += _armed(before, self.state, at, seen)
         found += _collected(before, self.state, at, seen)
         found += _settling(before, self.state, at, seen)
+        found += _held(before, self.state, at, seen)
         found += _called_back(before, self.state, out, at, seen)
         told = {entry.trigger for entry in found}
         for trigger, memory in self.state.patterns.items():
@@ -290,7 +292,11 @@ class Watch:
             return entry
         instance = _instance(before, entry)
         if instance is None:
-            collecting: list[Bundle | Settling] = [*before.bundles, *before.settling]
+            collecting: list[Bundle | Settling | Held] = [
+                *before.bundles,
+                *before.settling,
+                *before.held,
+            ]
             waited = [w for b in collecting if b.trigger == entry.trigger for w in b.waiting]
             if any(waiting.activation == entry.activation for waiting in waited):
                 return entry
@@ -430,6 +436,23 @@ def _collected(before: UserState, after: UserState, at: int, seen: Seen | None) 
                 activation=activation,
                 per=per,
                 due_at=close_at,
+            )
+
+
+def _held(before: UserState, after: UserState, at: int, seen: Seen | None) -> Iterable[Entry]:
+    """Candidates whose hours are closed."""
+    for held in after.held:
+        if held not in before.held:
+            first = held.waiting[0]
+            yield Entry(
+                at,
+                held.trigger,
+                What.HELD,
+                reason=Reason.QUIET_HOURS,
+                event=seen,
+                activation=first.activation,
+                per=first.per,
+                due_at=held.release_at,
             )
 
 

@@ -109,7 +109,12 @@ def cancel(
             )
             out.journal.append(Journal(user, a, trigger.id, "CANCELLED", event.message_id))
             out.funnel[stage(trigger, a, Outcome.CANCELLED)] += 1
-    for waiting in bundles.take_out(state, trigger, clause, fields):
+    held_before = state.held
+    taken = bundles.take_out(state, trigger, clause, fields)
+    for held in held_before:
+        if not held.waiting:
+            out.pending[held.trigger, held.revision] -= 1
+    for waiting in taken:
         changed = True
         out.decisions.append(
             ended_waiting(
@@ -210,8 +215,11 @@ def _withdrawn_at(program: Program, instance: Instance) -> int | None:
 
 
 def count(state: UserState, sign: int, out: Effects) -> None:
+    """What is pending comes into a state (1) or goes out of it (-1)."""
     for instance in state.instances:
         out.pending[instance.trigger, instance.revision] += sign
+    for held in state.held:
+        out.pending[held.trigger, held.revision] += sign
 
 
 def remove(state: UserState, instance: Instance, out: Effects) -> None:

@@ -22,15 +22,18 @@ from triggers.rotation import unite_texts
 from triggers.state import (
     COOLDOWNS_MAX,
     DEVICES_MAX,
+    HELD_MAX,
     INSTANCES_MAX,
     REMEMBERED_MAX,
     Bundle,
+    Held,
     Instance,
     Memory,
     Settling,
     UserState,
     encode_state,
 )
+from triggers.usual import unite_usual
 
 #: A record has at most 1 MiB, and carries the state as base64.
 MOVED_BYTES_MAX = 700_000
@@ -71,7 +74,8 @@ def lighten(state: UserState) -> bool:
     """
     if len(encode_state(state)) <= MOVED_BYTES_MAX:
         return False
-    state.instances, state.bundles, state.settling, state.patterns = [], [], [], {}
+    state.instances, state.bundles, state.settling, state.held = [], [], [], []
+    state.patterns = {}
     for memory in state.memory.values():
         for cancel in memory.cancels:
             memory.cancel_floor = max(memory.cancel_floor, cancel.e)
@@ -112,6 +116,8 @@ def absorb(
         _move(program, state, instance)
     state.bundles += moved.bundles
     state.settling += moved.settling
+    state.held = sorted(state.held + moved.held, key=lambda held: held.since)[-HELD_MAX:]
+    unite_usual(state, moved)
     _end_the_cancelled(program, user, state, a, out)
     state.traits = {**moved.traits, **state.traits}
     state.zone = state.zone or moved.zone
@@ -193,7 +199,7 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
         )
         revision = trigger.revision
         out.decisions.append(ended(instance, user, revision, a, Outcome.CANCELLED, None))
-    collecting: list[Bundle | Settling] = [*state.bundles, *state.settling]
+    collecting: list[Bundle | Settling | Held] = [*state.bundles, *state.settling, *state.held]
     for bundle in collecting:
         trigger = program.triggers.get(bundle.trigger)
         if trigger is None:
@@ -207,3 +213,4 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
                 )
     state.bundles = [bundle for bundle in state.bundles if bundle.waiting]
     state.settling = [settling for settling in state.settling if settling.waiting]
+    state.held = [held for held in state.held if held.waiting]

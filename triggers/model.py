@@ -27,13 +27,11 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
         {
             "channels",
             "experiment",
-            "hold",
-            "send_at",
             "utm",
         }
     ),
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
-    "policy": frozenset({"global_control", "quiet", "worth"}),
+    "policy": frozenset({"global_control", "worth"}),
     "test": frozenset({"consent"}),
     "test_event": frozenset({"item", "outcome"}),
     "channel": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),

@@ -22,7 +22,8 @@ class Condition(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """`kind`: instance, bundle, settling (in the settle window), watch (the pattern wakes up by
+    """`kind`: instance, bundle, settling (in the settle window), held
+    (its hours are closed), watch (the pattern wakes up by
     itself), or delivery (admitted, its outcome is not in the log). `due_at`: log time, ms; of a
     delivery when it is given up. `size`: the candidates of a bundle."""
 
@@ -87,6 +88,17 @@ def _pending(trigger: CompiledTrigger, state: UserState) -> list[Pending]:
         )
         for settling in state.settling
         if settling.trigger == trigger.id
+    ]
+    found += [
+        Pending(
+            "held",
+            held.release_at,
+            held.waiting[0].per,
+            held.waiting[0].activation,
+            size=len(held.waiting),
+        )
+        for held in state.held
+        if held.trigger == trigger.id
     ]
     due = trigger.pattern.due(state) if trigger.pattern.wakes else 0
     if due:

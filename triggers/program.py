@@ -23,6 +23,7 @@ from triggers.features import Feature
 from triggers.membership import Membership
 from triggers.names import ANY, IDENTIFY, RESERVED, is_merging, role_name
 from triggers.notes import Note, NoteRole
+from triggers.opening import Hours
 from triggers.paths import Reader, compile_path, is_wild
 from triggers.patterns.base import Pattern
 from triggers.policy import Cap, CompiledPolicy
@@ -103,6 +104,7 @@ class CompiledTrigger:
     silence_ms: int = 0
     category: str = ""
     rotation: Rotation | None = None
+    hours: Hours | None = None
 
     def is_active(self, at_ms: int) -> bool:
         """Whether `at_ms` lies within the days it is active on."""
@@ -195,6 +197,8 @@ class Program:
     an event is noted for. `cancelled_to`: trigger -> the revision up to which pending instances
     were ever cancelled by an apply; `withdrawn` says when a shard met that, each fills in its own.
     `outcome_within_ms`: how long after its expiry the outcome of a delivery is waited for.
+    `habits`: the hours of every user's activity are counted, by the clock of this time zone where
+    the user's own is unknown; "" for nobody asks.
     """
 
     number: int
@@ -213,6 +217,7 @@ class Program:
     cancelled_to: Mapping[str, int] = field(default_factory=dict)
     withdrawn: Mapping[str, Withdrawals] = field(default_factory=dict)
     outcome_within_ms: int = DAY_MS
+    habits: str = ""
     #: The name alone tells who wants a track event.
     _by_name: bool = field(init=False)
 
@@ -270,6 +275,8 @@ class Program:
 
     def teaches(self, event: Event) -> bool:
         """Something of the user may be learnt: a device, a declared trait, the time zone."""
+        if self.habits:
+            return True
         context = event.context
         if context is None:
             return bool(self.traits) and event.traits is not None
@@ -346,6 +353,9 @@ def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
         categories=_category_caps(caps),
         traits=tuple(dict.fromkeys(path for t in triggers.values() for path in t.traits)),
         zoned=any(t.zoned for t in triggers.values()),
+        habits=min(
+            (t.policy.zone for t in triggers.values() if t.hours and t.hours.usual), default=""
+        ),
         notes=_note_index(noted),
         features={note.key: note for note, _ in noted if isinstance(note, Feature)},
         relations={note.key: note for note, _ in noted if isinstance(note, Relation)},

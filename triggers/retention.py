@@ -16,6 +16,7 @@ from triggers.patterns.base import Pattern
 from triggers.program import Program
 from triggers.rotation import TURNS_KEPT_MS
 from triggers.state import MEMORY_MS, Memory, UserState
+from triggers.usual import usual_expiry
 
 #: No decision is earlier than this before the log time: F > e >= a - 24 h (design.md T1, T4).
 LOOK_BACK_MS = MEMORY_MS
@@ -30,6 +31,8 @@ def due(program: Program, state: UserState) -> int:
         latest = at
     if state.sent_by:
         latest = max(latest, max(_sent_by_expiry(program, state, name) for name in state.sent_by))
+    if state.usual:
+        latest = max(latest, usual_expiry(state) if program.habits else 1)
     if state.texts:
         latest = max(latest, max(_texts_expiry(program, state, name) for name in state.texts))
     for cooled in state.cooled:
@@ -59,6 +62,8 @@ def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effec
         state.sends.clear()
     for name in [n for n in state.sent_by if _sent_by_expiry(program, state, n) <= now_ms]:
         del state.sent_by[name]
+    if state.usual and (not program.habits or usual_expiry(state) <= now_ms):
+        state.usual = []
     for name in [n for n in state.texts if _texts_expiry(program, state, n) <= now_ms]:
         del state.texts[name]
     if state.cooled:

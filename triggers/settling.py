@@ -1,9 +1,10 @@
 """Settle windows: the marketing candidates of a user within `settle` compete for one message.
 
 The first one opens the window, which closes its policy's `settle` later; whoever comes until then,
-the closing moment included, joins. When it is cancelled the window is that of the others. At the close all of them are decided, by `rank`: the first one
+the closing moment included, joins. At the close all of them are decided, by `rank`: the first one
 that is admitted wins, and the others end LOWER_PRIORITY unless another check refuses them first.
-A cancel takes a candidate out again. The time in the window counts towards `expires`.
+A cancel takes a candidate out again; of the first one, the window is that of the others. The time
+in the window counts towards `expires`.
 """
 
 from schemas.reasons import Outcome, Reason
@@ -14,6 +15,9 @@ from triggers.endings import ended_waiting
 from triggers.program import CompiledTrigger, Program
 from triggers.state import SETTLING_MAX, Settling, UserState
 
+#: Later than every log time.
+_NOT_HELD = 2**62
+
 
 def settles(candidate: Candidate) -> bool:
     """Whether the candidate has to wait for a settle window."""
@@ -23,9 +27,12 @@ def settles(candidate: Candidate) -> bool:
     return not trigger.bundle_ms or bool(candidate.items)
 
 
-def rank(candidate: Candidate) -> tuple[tuple[int, str], str, int, str]:
-    """Candidates of one moment are looked at in this order; it says nothing of their arrival."""
-    return (candidate.trigger.order, candidate.per, candidate.step, candidate.activation)
+def rank(candidate: Candidate) -> tuple[int, int, str, str, int, str]:
+    """Candidates of one moment are looked at in this order: by priority, what was not held before
+    what was, the newest of these first, then by id. It says nothing of their arrival."""
+    priority, name = candidate.trigger.order
+    newest = -candidate.held_at if candidate.held_at else -_NOT_HELD
+    return (priority, newest, name, candidate.per, candidate.step, candidate.activation)
 
 
 def collect(state: UserState, candidate: Candidate, at: int) -> None:

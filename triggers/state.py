@@ -22,6 +22,7 @@ REMEMBERED_MAX = 32
 COOLDOWNS_MAX = 64
 DEVICES_MAX = 8
 SETTLING_MAX = 32
+HELD_MAX = 32
 TEXTS_MAX = 64
 #: How deep a kept value may nest.
 KEPT_DEPTH_MAX = 16
@@ -160,6 +161,23 @@ class Settling(msgspec.Struct, array_like=True, gc=False):
     bundled: bool = False
 
 
+class Held(msgspec.Struct, array_like=True, gc=False):
+    """A candidate that waits since `since` for its hours to open, looked at again at `release_at`.
+
+    `revision` is that of the trigger then; the rest is as in `Settling`.
+    """
+
+    trigger: str
+    since: int
+    release_at: int
+    due: int
+    waiting: list[Waiting]
+    revision: int = 0
+    step: int = 0
+    said_at: int = 0
+    bundled: bool = False
+
+
 class Device(msgspec.Struct, array_like=True, gc=False):
     """An app install that can be reached. `platform`: `ios` or `android`."""
 
@@ -184,7 +202,8 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     the profile that this one became a part of, "" for none. `settling` are the candidates of the
     open settle window. `sent_by` maps a category with caps of its own to the times of its messages
     as in `sends`; `texts` a trigger to when each text of its rotation was last used ("": one that
-    was pushed out).
+    was pushed out). `held` are candidates whose hours are closed, `usual` the hours of the week the
+    user is active in, in a form that `triggers.usual` knows.
     """
 
     version: int = STATE_VERSION
@@ -209,6 +228,8 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     settling: list[Settling] = []
     sent_by: dict[str, list[int]] = {}
     texts: dict[str, dict[str, int]] = {}
+    held: list[Held] = []
+    usual: list[Any] = []
 
 
 class NewerState(Exception):
@@ -234,11 +255,13 @@ def has_rare(state: UserState) -> bool:
         or state.settling
         or state.sent_by
         or state.texts
+        or state.held
+        or state.usual
     )
 
 
 #: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
-_RARE = 10
+_RARE = 12
 #: An array of more than 15 fields has a head of three bytes; this is that of a shorter one.
 _HEAD_BYTES = 3
 _SHORT_HEAD = 0x90 + len(UserState.__struct_fields__)

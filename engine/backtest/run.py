@@ -114,7 +114,12 @@ class Backtest:
         program = self.program
         roles_of, slots, goals = program.roles, self.held.slots, self._goals
         granule_ms = program.granule_ms
-        learns = not self._assume_devices or bool(program.traits) or program.zoned
+        learns = (
+            not self._assume_devices
+            or bool(program.traits)
+            or program.zoned
+            or bool(program.habits)
+        )
         watermark_ms = self.watermark_ms
         for a, event in chunk:
             if a > watermark_ms:

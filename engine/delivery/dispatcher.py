@@ -26,6 +26,7 @@ from engine.delivery.attempt import (
     Rules,
     after_sends,
     after_verdict,
+    out_of_hours,
     unsent,
 )
 from engine.delivery.fences import Fences
@@ -186,6 +187,12 @@ class Dispatcher:
                 # should it expire, the gate will say so.
                 wait_ms = max(int(blocked_s * 1000), self._rules.tiers_ms[0])
                 self._end(item, _later(item, wait_ms))
+            elif closed := out_of_hours(
+                item.delivery,
+                self._rules.gate_now_ms(item.delivery, clock.now_ms()),
+                item.uncertain,
+            ):
+                self._end(item, closed)
             else:
                 wanted.append(item)
         if not wanted:

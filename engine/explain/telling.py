@@ -120,6 +120,7 @@ def _moment(entry: Entry, clock: Clock) -> str:
         What.NEXT_STEP: f"next message of {entry.activation}{per}: due {due}",
         What.COLLECTED: f"{cause}{per} waits in a bundle that closes {due}",
         What.SETTLING: f"{cause}{per} competes until {due}",
+        What.HELD: f"{entry.activation}{per} is held: {reason}, looked at again {due}",
         What.DEFERRED: f"{entry.activation} is decided later",
         What.CALLED_BACK: f"{cause} calls delivery {entry.delivery_id} back: {reason}",
         What.OUTCOME: f"outcome {reason} of delivery {entry.delivery_id}",
@@ -195,6 +196,13 @@ def _priority(values: Mapping[str, Any], clock: Clock) -> str:
     return f"{_last(values, 'last_at', clock)} won" if "last_at" in values else ""
 
 
+def _quiet(values: Mapping[str, Any], clock: Clock) -> str:
+    if "local" not in values:
+        return "none"
+    closed = " and ".join(f"{start}-{end}" for start, end in values["closed"]) or "usual hour"
+    return f"{values['local']} in {values['zone']}, closed {closed}"
+
+
 def _text(values: Mapping[str, Any], clock: Clock) -> str:
     if "text" not in values:
         return "none"
@@ -221,6 +229,7 @@ _FACTS: Mapping[str, Callable[[Mapping[str, Any], Clock], str]] = {
     "spacing": _spacing,
     "cooldown": _cooldown,
     "caps": _caps,
+    "quiet": _quiet,
     "priority": _priority,
     "text": _text,
 }
@@ -230,6 +239,8 @@ def _pending_text(pending: Pending, seen: Outlook, clock: Clock) -> str:
     due = clock(pending.due_at)
     if pending.kind == "settling":
         return f"{pending.activation} competes until {due}"
+    if pending.kind == "held":
+        return f"{pending.activation} is held until {due}"
     if pending.kind == "bundle":
         return f"a bundle of {pending.size} closes {due}"
     if pending.kind == "watch":

@@ -105,6 +105,7 @@ def delivery_of(admitted: Admitted, origin: Origin) -> Delivery:
         items=[{"start": start, "event": event} for start, event in admitted.items],
         text=admitted.text,
         limits=limits,
+        closed=list(admitted.closed),
         lane=trigger.lane,
     )
 

@@ -18,6 +18,7 @@ from engine.delivery.attempt import (
     Send,
     after_sends,
     after_verdict,
+    out_of_hours,
     unsent,
 )
 from engine.delivery.senders import SendKind, SendResult
@@ -288,3 +289,21 @@ def test_a_gate_never_refunds_what_an_earlier_round_may_have_delivered(
 def test_the_tier_is_the_shortest_that_is_long_enough() -> None:
     waits_ms = (0, 1_000, 1_001, 10_000, 10_001, 60_000, 60_001, 900_000, 10_000_000)
     assert [RULES.tier_of(wait_ms) for wait_ms in waits_ms] == [0, 0, 1, 1, 2, 2, 3, 3, 3]
+
+
+def test_a_delivery_that_comes_in_closed_hours_waits_for_their_end() -> None:
+    closed = [NOW_MS - 5_000, NOW_MS + 60_000, NOW_MS + 90_000, NOW_MS + 120_000]
+    coming = delivery(closed=closed)
+    assert out_of_hours(coming, NOW_MS, False) == Requeue(60_000, 0)
+    assert out_of_hours(coming, NOW_MS + 60_000, False) is None
+    assert out_of_hours(coming, NOW_MS + 90_000, True) == Requeue(30_000, 0, uncertain=True)
+    assert out_of_hours(delivery(), NOW_MS, False) is None
+
+
+def test_a_delivery_that_expires_in_closed_hours_ends_refunded() -> None:
+    coming = delivery(closed=[NOW_MS, EXPIRES_MS])
+    assert out_of_hours(coming, NOW_MS, False) == Finish(Reason.QUIET_HOURS, 0, release=False)
+    assert Reason.QUIET_HOURS in REFUNDED
+    ended = out_of_hours(coming, NOW_MS, True)
+    assert isinstance(ended, Finish)
+    assert ended.reason is Reason.UNKNOWN

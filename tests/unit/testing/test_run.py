@@ -129,7 +129,7 @@ def test_partners_share_the_policy_and_are_compared_only_when_they_are_expected(
     assert verdict(events, f"{partner}, {suppressed}", "with: [other]", **others).passed
     twice = f"{{at: 0m, event: Looked}}, {events}"
     found = verdict(twice, f"{partner}, {suppressed}", "with: [other]", **others)
-    assert diff(found)[1] == "+ 0s SUPPRESSED SPACING, of other"
+    assert diff(found)[1] == "+ 0s SUPPRESSED LOWER_PRIORITY, of other"
 
 
 def test_a_late_message_has_the_client_time_it_says() -> None:

@@ -270,7 +270,7 @@ def test_an_empty_policy_limits_nothing() -> None:
 @pytest.mark.parametrize(
     ("fields", "location", "message"),
     [
-        ({"quiet": ["22:00", "09:00"]}, ("quiet",), "not available in this version"),
+        ({"quiet": ["22:00", "22:00"]}, ("quiet", 0), "begins and ends at the same time"),
         ({"settle": "2h"}, ("settle",), "at most 1h"),
         ({"global_control": {}}, ("global_control",), "not available in this version"),
         ({"worth": {}}, ("worth",), "not available in this version"),

@@ -85,7 +85,7 @@ def test_yaml_json_and_documents_of_the_same_workspace_are_equal() -> None:
     [
         ("wait: 2h", "witout: 2h", "7:1: unknown field 'witout' (did you mean 'wait'?)"),
         ("state: live", "state: lve", "2:8: `state` is one of draft, shadow, live, paused, "),
-        ("state: live", "hold: {}", "2:1: `hold` is not available in this version"),
+        ("state: live", "utm: {}", "2:1: `utm` is not available in this version"),
         ("state: live", "id: other", "2:1: 'id' stands here twice"),
         ("state: live", "name:", "2:1: `name` is empty: leave it out"),
         ("id: abandoned-cart\n", "", "1:1: `id` is missing"),
@@ -134,7 +134,8 @@ def test_all_errors_of_all_files_come_sorted_by_place() -> None:
     assert [(e.file, e.line, e.column, e.message.split(" (")[0][:30]) for e in errors] == [
         ("polcy.yaml", 1, 1, "unknown file 'polcy.yaml'"),
         ("policy.yaml", 1, 20, "'2x' is not a duration: write "),
-        ("policy.yaml", 2, 3, "`quiet` is not available in th"),
+        ("policy.yaml", 2, 11, "'a' is not a time of the day, "),
+        ("policy.yaml", 2, 11, "'b' is not a time of the day, "),
         ("policy.yaml", 3, 1, "'Not An Id' is not an id: lowe"),
         ("segments.yaml", 1, 11, "`idle` is a duration, such as "),
         ("triggers/a.yaml", 3, 1, "not valid YAML: expected ',' o"),

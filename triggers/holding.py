@@ -1,0 +1,140 @@
+"""Holds: a candidate that comes while its hours are closed waits, and is decided anew afterwards.
+
+`hold` keeps it, `release` gives back those whose time has come, best first, and every check runs
+again. What waits longer than its trigger allows ends EXPIRED. A cancel takes it out meanwhile.
+The time in a hold does not count towards `expires`.
+"""
+
+from schemas.reasons import Outcome, Reason
+from triggers import bundles
+from triggers.admission import Candidate, closed_by, opening
+from triggers.effects import Effects, Journal
+from triggers.endings import ended_waiting, stage
+from triggers.opening import Hours
+from triggers.program import CompiledTrigger, Program
+from triggers.state import HELD_MAX, Held, UserState
+
+
+def may_wait(candidate: Candidate, state: UserState, at: int) -> bool:
+    """Whether the trigger waits for what closes its hours at `at`; else the refusal is final."""
+    hours = candidate.trigger.hours
+    if hours is None:
+        return False
+    by_quiet, by_send_at = closed_by(hours, candidate, state, at)
+    return (hours.waits_quiet or not by_quiet) and (hours.waits_send_at or not by_send_at)
+
+
+def is_over(candidate: Candidate, at: int) -> bool:
+    """Whether it has waited for as long as it may."""
+    return (
+        bool(candidate.held_at) and at >= candidate.held_at + _hours(candidate.trigger).at_most_ms
+    )
+
+
+def hold(program: Program, candidate: Candidate, state: UserState, at: int, out: Effects) -> None:
+    """Keep a candidate until its hours open, or until it has waited too long."""
+    trigger = candidate.trigger
+    hours = _hours(trigger)
+    since = candidate.held_at or at
+    release_at = min(opening(hours, candidate, state, at), since + hours.at_most_ms)
+    held = Held(
+        trigger=trigger.id,
+        since=since,
+        release_at=max(release_at, at + 1),
+        due=candidate.due_ms,
+        waiting=list(candidate.items) or [bundles.waiting_of(candidate)],
+        revision=trigger.revision,
+        step=candidate.step,
+        said_at=candidate.said_at,
+        bundled=bool(candidate.items),
+    )
+    state.held.append(held)
+    out.pending[held.trigger, held.revision] += 1
+    if not candidate.held_at:
+        out.journal.append(Journal(candidate.user, at, trigger.id, "HELD", candidate.activation))
+        out.funnel[stage(trigger, at, "HELD")] += 1
+    if len(state.held) > HELD_MAX:
+        # Towards silence, and the newest stay: they are what is sent first anyway.
+        oldest = min(state.held, key=lambda one: (one.since, one.trigger, one.waiting[0].per))
+        _end(program, candidate.user, state, oldest, at, Outcome.EXPIRED, None, out)
+        out.evicted["held"] += 1
+
+
+def release(
+    program: Program, user: str, state: UserState, due: int, out: Effects
+) -> list[Candidate]:
+    """The candidates whose hold ends at `due`; those of a removed trigger are PAUSED."""
+    found = []
+    for held in [held for held in state.held if held.release_at <= due]:
+        trigger = program.triggers.get(held.trigger)
+        if trigger is None:
+            at = max(due, state.decided_at)
+            _end(program, user, state, held, at, Outcome.SUPPRESSED, Reason.PAUSED, out)
+            continue
+        remove(state, held, out)
+        found.append(_candidate_of(trigger, user, held))
+    return found
+
+
+def withdraw(program: Program, user: str, state: UserState, out: Effects) -> bool:
+    """Cancel what an activation has withdrawn, as `instances.withdraw`."""
+    found = False
+    for held in list(state.held):
+        for revision, at in program.withdrawn.get(held.trigger, ()):
+            if held.revision <= revision:
+                _end(program, user, state, held, at, Outcome.CANCELLED, None, out)
+                found = True
+                break
+    return found
+
+
+def look_again(program: Program, user: str, state: UserState, a: int) -> None:
+    """The user's time zone has changed: hours open earlier or later than was thought."""
+    for held in state.held:
+        trigger = program.triggers.get(held.trigger)
+        if trigger is None or trigger.hours is None:
+            continue
+        opens = opening(trigger.hours, _candidate_of(trigger, user, held), state, a)
+        held.release_at = max(min(opens, held.since + trigger.hours.at_most_ms), a + 1)
+
+
+def remove(state: UserState, held: Held, out: Effects) -> None:
+    """It waits no longer."""
+    state.held.remove(held)
+    out.pending[held.trigger, held.revision] -= 1
+
+
+def _end(
+    program: Program,
+    user: str,
+    state: UserState,
+    held: Held,
+    at: int,
+    outcome: Outcome,
+    reason: Reason | None,
+    out: Effects,
+) -> None:
+    remove(state, held, out)
+    trigger = program.triggers.get(held.trigger)
+    for waiting in held.waiting:
+        out.decisions.append(
+            ended_waiting(held.trigger, waiting, user, held.revision, at, outcome, reason, None)
+        )
+        out.journal.append(Journal(user, at, held.trigger, reason or outcome, waiting.activation))
+        if trigger is not None:
+            out.funnel[stage(trigger, at, reason or outcome)] += 1
+
+
+def _candidate_of(trigger: CompiledTrigger, user: str, held: Held) -> Candidate:
+    candidate = bundles.candidate_of(trigger, user, held.due, held.waiting)
+    return candidate._replace(
+        items=candidate.items if held.bundled else (),
+        step=held.step,
+        said_at=held.said_at,
+        settled=True,
+        held_at=held.since,
+    )
+
+
+def _hours(trigger: CompiledTrigger) -> Hours:
+    return trigger.hours or Hours()
