@@ -50,7 +50,7 @@ def decision_row(decision: Decision) -> dict[str, str | None]:
     }
 
 
-class _Row(msgspec.Struct, frozen=True, gc=False):
+class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     """The record as it is written."""
 
     version: int
@@ -75,7 +75,7 @@ def decision_record(decision: Decision) -> bytes:
     """The value written to the decisions topic: the row plus version, revision, delivery_id
     and, where there is one, `by`."""
     return _encoder.encode(
-        _Row(
+        DecisionRecord(
             1,
             decision.trigger,
             decision.user,

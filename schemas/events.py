@@ -15,9 +15,14 @@ from schemas.reasons import DeadLetterReason
 
 EVENT_BYTES_MAX = 65_536
 ID_CHARS_MAX = 256
+#: The messageIds of the events that we make of our outcomes for analytics tools begin so. A pipe
+#: may lead them back here: they are no act of the user.
+OWN_PREFIX = "tripline:"
+_OWN_CHARS = len(OWN_PREFIX)
 
-#: What a client sends, and two that the engine makes of its own records: an emitter's message of
-#: such a type is refused.
+#: What a client sends.
+CLIENT_TYPES = frozenset({"track", "identify", "page", "screen", "group", "alias"})
+#: And two that the engine makes of its own records: an emitter's message of such a type is refused.
 EventType = Literal["track", "identify", "page", "screen", "group", "alias", "signal", "outcome"]
 
 

@@ -52,6 +52,10 @@ class Topics:
         return f"{self.prefix}decisions"
 
     @property
+    def outcomes(self) -> str:
+        return f"{self.prefix}outcomes"
+
+    @property
     def dead_letters(self) -> str:
         return f"{self.prefix}dead-letters"
 
@@ -82,6 +86,7 @@ class Topics:
         specs = [
             TopicSpec(self.events, None, kept),
             TopicSpec(self.decisions, None, {"retention.ms": str(30 * DAY_MS)}),
+            TopicSpec(self.outcomes, None, {"retention.ms": str(30 * DAY_MS)}),
             TopicSpec(self.dead_letters, 1, {"retention.ms": str(14 * DAY_MS)}),
             TopicSpec(self.registry, 1, {"cleanup.policy": "compact"}),
         ]

@@ -2,10 +2,11 @@
 # Makes this checkout able to run. Does nothing that is already done; safe to interrupt and repeat.
 #
 #   setup.sh run     what `tripline demo` and `tripline up` need
-#   setup.sh tests   that, and what the tests need besides (promtool, a YAML language server)
+#   setup.sh tests   that, and what the tests need besides (promtool, a YAML language server,
+#                    the AsyncAPI parser)
 #
-# Leaves: .venv (Python packages), .state/kafka/<version>/libs (broker jars), .state/editor (the
-# language server) and, where they are missing, .state/uv (uv) and Debian packages (as root only). Never changes the system's Python,
+# Leaves: .venv (Python packages), .state/kafka/<version>/libs (broker jars), .state/editor (node
+# packages) and, where they are missing, .state/uv (uv) and Debian packages (as root only). Never changes the system's Python,
 # never leaves a service running that was not running before.
 set -euo pipefail
 
@@ -225,20 +226,20 @@ fetch_kafka() {
     scratch=""
 }
 
-# ---------------------------------------------------------------- the editor's language server
+# ---------------------------------------------------------------- what tests run with node
 
 fetch_editor() {
     local lock="$root/deploy/setup/editor/package-lock.json"
     has npm || return 0
     ! cmp -s "$lock" "$state/editor/package-lock.json" || return 0
-    say "fetching yaml-language-server from npm"
+    say "fetching yaml-language-server and the AsyncAPI parser from npm"
     scratch="$state/editor.unfinished"
     rm -rf "$scratch"
     mkdir -p "$scratch"
     cp "$root"/deploy/setup/editor/package*.json "$scratch"
     npm ci --prefix "$scratch" --no-audit --no-fund --loglevel=error >"$scratch/npm.log" 2>&1 || {
         cat "$scratch/npm.log" >&2
-        fail "npm could not fetch the language server; run the same make command again"
+        fail "npm could not fetch them; run the same make command again"
     }
     rm -rf "$state/editor" "$scratch/npm.log"
     mv "$scratch" "$state/editor"
