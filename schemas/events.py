@@ -116,6 +116,7 @@ def decode_events(values: Sequence[bytes]) -> list[Event] | None:
             or not profile
             or len(profile) > ID_CHARS_MAX
             or not 0 < len(event.message_id) <= ID_CHARS_MAX
+            or event.message_id[:_OWN_CHARS] == OWN_PREFIX
             or (timestamp is not None and timestamp.year < 1970)
         ):
             try:
@@ -155,6 +156,8 @@ def _check_ids(event: Event, signals: bool) -> None:
         raise BadRecord(DeadLetterReason.MISSING_ID, "userId or anonymousId, and messageId")
     if len(profile) > ID_CHARS_MAX or len(message_id) > ID_CHARS_MAX:
         raise BadRecord(DeadLetterReason.ID_TOO_LONG, f"an id is over {ID_CHARS_MAX} characters")
+    if message_id[:_OWN_CHARS] == OWN_PREFIX:
+        raise BadRecord(DeadLetterReason.OWN_EVENT, "made by `tripline export --segment`")
     if kind == "track":
         if not event.event:
             raise BadRecord(DeadLetterReason.MISSING_EVENT, "a track message needs `event`")

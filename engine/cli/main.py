@@ -31,6 +31,7 @@ VERBS = (
     Verb("backtest", "engine.cli.backtest", "backtest", "Decide past events, offline."),
     Verb("explain", "engine.cli.explain", "explain", "Tell why a user got a message, or none."),
     Verb("replay", "engine.cli.replay", "replay", "Decide the live log again and compare."),
+    Verb("export", "engine.cli.export", "export", "Write decisions and outcomes for warehouses."),
     Verb("events", "engine.cli.events", "events", "Learn and show the event catalogue."),
     Verb("diff", "engine.cli.diff", "diff", "Compare definitions, and what they would send."),
     Verb("worker", "engine.cli.worker", "worker", "Run the user stage: decide."),

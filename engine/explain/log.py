@@ -6,14 +6,17 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from engine.clock import monotonic_s
 from engine.kafka_client import client_options
-from engine.registry.connect import close, connect
+from engine.registry.connect import KafkaUnreachableError, close, connect
 from engine.settings import Settings
 
 RECORDS_MAX = 2_000
 POLL_MS = 100
 #: Beyond the end of one partition the broker holds a fetch for so long, and with it the next one.
 FETCH_WAIT_MS = 20
+#: Nothing for so long while there are records to come: the broker is away.
+SILENT_MAX_S = 30.0
 
 
 class Extent(NamedTuple):
@@ -26,7 +29,7 @@ class Extent(NamedTuple):
 
 
 class LogReader:
-    """Reads partitions. Raises KafkaError; see `open_log`."""
+    """Reads partitions. Raises KafkaError, KafkaUnreachableError; see `open_log`."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
@@ -51,7 +54,12 @@ class LogReader:
         tp = TopicPartition(topic, partition)
         self._consumer.assign([tp])
         self._consumer.seek(tp, start)
-        while await self._consumer.position(tp) < end:
+        position, heard_s = start, monotonic_s()
+        while (now := await self._consumer.position(tp)) < end:
+            if now > position:
+                position, heard_s = now, monotonic_s()
+            elif monotonic_s() - heard_s > SILENT_MAX_S:
+                raise KafkaUnreachableError(f"{topic}: no record for {SILENT_MAX_S:g} s")
             found = await self._consumer.getmany(tp, timeout_ms=POLL_MS, max_records=RECORDS_MAX)
             records = [record for record in found.get(tp, ()) if record.offset < end]
             if records:

@@ -64,11 +64,11 @@ class ParquetRows:
             raise FileRefused(f"{path}: cannot be read: {error.strerror}") from None
         if head != _MAGIC:
             raise FileRefused(f"{path}: this is no Parquet file: it does not begin with PAR1")
-        self._connection = _connect()
+        self._connection = connect()
         self.columns = list(mapping.rules.columns())
         self.unit = mapping.rules.time.unit
         self._select = ""
-        name = _not_a_pattern(self._file)
+        name = not_a_pattern(self._file)
         try:
             described = self._connection.execute(
                 "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet(?))",
@@ -91,7 +91,7 @@ class ParquetRows:
             return
         done = 0
         try:
-            cursor = self._connection.execute(self._select, [_not_a_pattern(self._file)])
+            cursor = self._connection.execute(self._select, [not_a_pattern(self._file)])
             while rows := cursor.fetchmany(_ROWS):
                 weight = sum(_longest(column) for column in zip(*rows, strict=True))
                 lines = range(done + 1, done + len(rows) + 1)
@@ -109,7 +109,8 @@ class ParquetRows:
         self._problems.add(ProblemKind.DAMAGED, self._file, row, detail)
 
 
-def _connect() -> "duckdb.DuckDBPyConnection":
+def connect() -> "duckdb.DuckDBPyConnection":
+    """A database in memory for reading and writing files."""
     import duckdb
 
     # One thread: it is one core that is measured and shared, and rows keep their order. Nothing is
@@ -125,7 +126,8 @@ def _connect() -> "duckdb.DuckDBPyConnection":
     )
 
 
-def _not_a_pattern(path: str) -> str:
+def not_a_pattern(path: str) -> str:
+    """A path as DuckDB takes it where it would look for `*`, `?` and `[`."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in path)
 
 

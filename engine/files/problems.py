@@ -21,6 +21,7 @@ class ProblemKind(StrEnum):
     ID_TOO_LONG = "ID_TOO_LONG"
     TOO_LARGE = "TOO_LARGE"
     TOO_DEEP = "TOO_DEEP"
+    OWN_EVENT = "OWN_EVENT"
     BAD_ROW = "BAD_ROW"
     """A CSV row with another number of columns than the header, or quotes that do not close."""
 
