@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import duckdb
 
 #: A chunk is held in memory until it is written.
-CHUNK_ROWS_MAX: Final = 200_000
-CHUNK_BYTES_MAX: Final = 64 * 1_048_576
+CHUNK_ROWS_MAX: Final = 100_000
+CHUNK_BYTES_MAX: Final = 32 * 1_048_576
 _LOCK: Final = "_lock"
 _ROWS: Final = "_rows.jsonl"
 _PART: Final = re.compile(r"part-(\w+(?:-[0-9a-f]+)?)-(\d+)\.parquet")
