@@ -126,6 +126,8 @@ def open_folder(out: Path, dataset: Dataset) -> Iterator[Folder]:
                     f"{path}: has files but no _manifest.json that says what they hold; move them"
                 )
             manifest = Manifest()
+            # Before the first file: a folder with files and without one was not made here.
+            write_manifest(path, manifest)
         _tidy(path, parts, manifest)
         database = connect()
         try:

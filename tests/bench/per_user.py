@@ -101,8 +101,8 @@ def backtest(workspace: Path, events: Path, changes: Sequence[str], decisions: P
         options += ["--map", str(mapping)]
     answer = run(
         [
-            *(sys.executable, "-m", "engine.cli", "backtest", str(workspace), "--events", str(events)),
-            *("--decisions", str(decisions), "-o", "json", *options),
+            *(sys.executable, "-m", "engine.cli", "backtest", str(workspace)),
+            *("--events", str(events), "--decisions", str(decisions), "-o", "json", *options),
         ],
         capture_output=True,
         check=True,

@@ -95,7 +95,7 @@ def test_a_row_stands_under_the_day_of_its_decision_with_typed_columns(tmp_path:
     assert set(types) == {("TIMESTAMP WITH TIME ZONE", "INTEGER", "BIGINT")}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_any_sequence_of_runs_ranges_and_crashes_gives_every_record_once(data: Any) -> None:
     numbers = st.lists(st.integers(0, 6), max_size=14)
@@ -117,8 +117,12 @@ def test_any_sequence_of_runs_ranges_and_crashes_gives_every_record_once(data: A
                 continue
             bounds = data.draw(st.tuples(st.integers(0, 14), st.integers(0, 14)))
             span = Span(min(bounds), max(bounds)) if data.draw(st.booleans()) else EVERYTHING
-            dies_at = data.draw(st.integers(0, 8))
-            with patch.object(folders, "settle", dying(dies_at)), suppress(Killed):
+            dies = dying(data.draw(st.integers(0, 12)))
+            with (
+                patch.object(folders, "settle", dies),
+                patch.object(manifests, "settle", dies),
+                suppress(Killed),
+            ):
                 export(log, out, span)
         log.partitions = whole
         export(log, out)
