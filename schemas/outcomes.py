@@ -14,12 +14,6 @@ from schemas.decisions import utc
 PUSH = "push"
 
 
-#: The variants of ghosts: those who would have been sent to and were not.
-CONTROL_ARM = "control"
-GLOBAL_ARM = "global_control"
-GHOST_ARMS = frozenset({CONTROL_ARM, GLOBAL_ARM})
-
-
 class Reaction(StrEnum):
     """What may follow a delivery, in the funnel's order; each counts once per delivery."""
 
@@ -30,7 +24,9 @@ class Reaction(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
 
 
-#: Rows of a user who counts for a readout, whatever is credited: a goal, an unsubscribe.
+#: Rows of a user who counts for a readout, whatever is credited: the exposure, a goal, an
+#: unsubscribe.
+EXPOSED = "exposed"
 GOAL = "goal"
 UNSUBSCRIBER = "unsubscriber"
 
@@ -38,9 +34,9 @@ UNSUBSCRIBER = "unsubscriber"
 class OutcomeRow(msgspec.Struct, frozen=True, gc=False):
     """One thing that became of a delivery.
 
-    `kind`: how the delivery ended (a `Reason` in lower case), a `Reaction`, or `goal` and
-    `unsubscriber`, which have no delivery and no channel: `variant` is the user's arm. `at_ms` is
-    log time. `value` is in millionths.
+    `kind`: how the delivery ended (a `Reason` in lower case, `withheld` for a ghost), a `Reaction`,
+    or `exposed`, `goal` and `unsubscriber`, which have no delivery and no channel: `variant` is the
+    user's arm. `at_ms` is log time. `value` is in millionths.
     """
 
     kind: str
