@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import make_app
@@ -20,6 +21,7 @@ from schemas.topics import Topics
 from tests.integration.stream.rig import PARTITIONS, make_settings, open_rig
 from tests.services import create_topic
 from tests.unit.export.records import DAY_MS, T0_MS, decision, stored
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.service
 
@@ -121,6 +123,21 @@ def test_ranges_of_publishing_meet_without_a_gap_and_repeats_are_dropped(
     assert users == sorted((f"u{n}",) for n in range(60))
 
 
+async def create_listed(servers: str, name: str) -> None:
+    """Brokers acknowledge a topic a moment before they list it."""
+    await create_topic(servers, name)
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+
+        async def listed() -> bool:
+            return name in await admin.list_topics()
+
+        await eventually(listed)
+    finally:
+        await admin.close()
+
+
 def outcome(number: int, kind: str) -> bytes:
     row = OutcomeRow(kind, f"{number:032x}", "cart", 1, "", "push", f"u{number}", T0_MS + number)
     return outcome_record(row)
@@ -131,7 +148,7 @@ def test_segment_events_go_to_a_file_or_on_into_a_topic_and_never_come_back(
 ) -> None:
     make_topics(kafka.servers, topics.prefix)
     target = f"{topics.prefix}analytics"
-    asyncio.run(create_topic(kafka.servers, target))
+    asyncio.run(create_listed(kafka.servers, target))
     kinds = ("accepted", "opened", "converted")
     records = [(n % 4, outcome(n, kind), b"%d.0:x:0" % n) for n in range(3) for kind in kinds]
     publish(kafka.servers, topics.outcomes, [*records, records[0]])
