@@ -2,7 +2,7 @@
 what they mean.
 
 Columns have other names than fields where a query would not read the column otherwise: a bare
-`user` is the session's user in SQL, and `offset`, `at`, `start` and `trigger` are words of it.
+`user` is the session's user in SQL, and `offset`, `at`, `by`, `start`, `trigger` are words of it.
 Outcomes and reasons are texts here: a record of a later release may hold a word this one does not
 know, and it has to reach the warehouse all the same.
 """
@@ -30,6 +30,7 @@ class ExportedDecision(msgspec.Struct, gc=False):
     variant: str | None = None
     revision: int | None = None
     delivery_id: str | None = None
+    by: str | None = None
     version: int | None = None
     partition: int | None = None
     offset: int = 0
@@ -67,6 +68,7 @@ _COLUMNS: Final = {
     "user": "user_id",
     "start": "start_id",
     "event": "event_id",
+    "by": "by_delivery_id",
     "version": "record_version",
     "partition": "source_partition",
     "offset": "source_offset",

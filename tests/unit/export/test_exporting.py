@@ -20,8 +20,10 @@ from engine.export import run
 from engine.export.folder import FolderBusyError, open_folder
 from engine.export.manifest import ManifestRefused
 from engine.export.repeats import Repeats
-from engine.export.rows import DECISIONS
+from engine.export.rows import DECISIONS, OUTCOMES, Dataset
 from engine.files import EVERYTHING, Problems, Span
+from schemas.decisions import DecisionRecord
+from schemas.outcomes import OutcomeTopicRecord
 from tests.unit.export.records import DAY_MS, T0_MS, FakeLog, decision, stored, suppressed
 
 
@@ -203,6 +205,14 @@ def test_a_word_of_a_later_release_reaches_the_warehouse(tmp_path: Path) -> None
     value = decision(1).replace(b'"ADMITTED"', b'"PONDERED"').replace(b"{", b'{"mood":"good",', 1)
     export(FakeLog([[value]]), tmp_path)
     assert stored(tmp_path / "decisions", "outcome") == [("PONDERED",)]
+
+
+@pytest.mark.parametrize(
+    ("record", "dataset"), [(DecisionRecord, DECISIONS), (OutcomeTopicRecord, OUTCOMES)]
+)
+def test_every_field_of_a_record_has_a_column(record: type[Any], dataset: Dataset) -> None:
+    own = {"partition", "offset"}
+    assert {*record.__struct_fields__, *own} == set(dataset.decoder.type.__struct_fields__)
 
 
 def test_files_without_a_manifest_are_left_alone(tmp_path: Path) -> None:
