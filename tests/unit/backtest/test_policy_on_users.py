@@ -13,7 +13,6 @@ def test_the_policy_holds_in_every_window_and_was_needed(tmp_path: Path) -> None
     free, _, held = (found for _, found in measure(DEMO, DEMO / "clickstream.jsonl.zst", tmp_path))
     assert [held.over(window) for window in windows] == [0] * len(windows)
     assert all(free.over(window) > 0 for window in windows)
-    assert free.sent == free.candidates
     assert 0 < held.sent < free.sent
     assert held.share(1) < free.share(1)
 
