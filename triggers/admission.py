@@ -290,7 +290,9 @@ def refund(state: UserState, pending: Pending) -> None:
         same = (settling.trigger, settling.waiting[0].per) == (pending.trigger, pending.per)
         if same and settling.said_at == pending.at:
             settling.said_at = pending.before
-    if pending.before and len(kept) < len(state.cooled):
-        # The cooldown of the message before it in its series, which this one's had replaced.
-        kept.append(Cooled(pending.trigger, pending.per, pending.before))
+    before = max(pending.before, pending.merged_before)
+    if before and len(kept) < len(state.cooled):
+        # The cooldown of the message before it in its series, or of a profile that was merged,
+        # which this one's had replaced.
+        kept.append(Cooled(pending.trigger, pending.per, before))
     state.cooled = kept

@@ -154,15 +154,25 @@ def apply_outcome(
     trigger = program.triggers.get(record.trigger)
     revision = trigger.revision if trigger else 0
     out.funnel[FunnelKey(record.trigger, revision, "", a // DAY_MS, record.reason)] += 1
-    _react(program, user, state, record, a, out)
+    _react(program, user, state, record, a, pending.at, out)
     _settle(program, user, state, out)
     return True
 
 
 def _react(
-    program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
+    program: Program,
+    user: str,
+    state: UserState,
+    record: OutcomeRecord,
+    a: int,
+    admitted_at: int,
+    out: Effects,
 ) -> None:
-    """Hand the outcome to the patterns that wait for it, as an event that only they see."""
+    """Hand the outcome to the patterns that wait for it, as an event that only they see.
+
+    What follows is later than the message, also where every message is accepted at once (backtest),
+    so it does not compete with it.
+    """
     name = outcome_name(record.trigger, record.reason.lower())
     if name not in program.by_event:
         return
@@ -170,7 +180,7 @@ def _react(
     candidates: list[Candidate] = []
     for role in program.match(name, event).starts:
         _start(user, state, role, event, occurred_at_ms(event, a), a, candidates, out)
-    at = max(a, state.decided_at)
+    at = max(a, admitted_at + 1, state.decided_at)
     for candidate in candidates:
         booking.propose(program, candidate, state, at, a, out)
 

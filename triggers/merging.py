@@ -135,6 +135,11 @@ def _unite_rings(state: UserState, moved: UserState) -> None:
     cooled = {(c.trigger, c.per): c for c in state.cooled}
     for found in moved.cooled:
         mine = cooled.get((found.trigger, found.per))
+        for pending in state.pending:
+            if (pending.trigger, pending.per) == (found.trigger, found.per) and (
+                pending.at >= found.at
+            ):
+                pending.merged_before = max(pending.merged_before, found.at)
         if mine is None or found.at > mine.at:
             cooled[found.trigger, found.per] = found
     state.cooled = sorted(cooled.values(), key=lambda c: (c.at, c.trigger, c.per))

@@ -69,6 +69,9 @@ def unite_texts(state: UserState, moved: UserState) -> None:
         mine = state.texts.setdefault(trigger, {})
         for text, at in used.items():
             mine[text] = max(at, mine.get(text, 0))
+            for pending in state.pending:
+                if (pending.trigger, pending.text) == (trigger, text) and pending.at >= at:
+                    pending.text_before = max(pending.text_before, at)
     _bound(state)
 
 

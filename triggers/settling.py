@@ -5,6 +5,10 @@ the closing moment included, joins. At the close all of them are decided, by `ra
 that is admitted wins, and the others end LOWER_PRIORITY unless another check refuses them first.
 A cancel takes a candidate out again; of the first one, the window is that of the others. The time
 in the window counts towards `expires`.
+the closing moment included, joins. When it is cancelled the window is that of the others. At the
+close all of them are decided, by `rank`: the first one that is admitted wins, and the others end
+LOWER_PRIORITY unless another check refuses them first.
+A cancel takes a candidate out again. The time in the window counts towards `expires`.
 """
 
 from schemas.reasons import Outcome, Reason

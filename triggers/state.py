@@ -105,7 +105,8 @@ class Pending(msgspec.Struct, array_like=True, gc=False):
     `at`: when it was admitted, which tells what it took; `counts`: it took one of `sends`;
     `others`: the `per` values of a bundle beside the first; `before`: when the message before it in
     its series was admitted, 0 for none or one that was given back. `category`: it took one of
-    `sent_by`; `text`: the text of a rotation it used, last used before at `text_before`.
+    `sent_by`; `text`: the text of a rotation it used, last used before at `text_before`;
+    `merged_before`: the admission of another profile, now merged, whose cooldown it had replaced.
     """
 
     delivery: bytes
@@ -121,6 +122,7 @@ class Pending(msgspec.Struct, array_like=True, gc=False):
     category: str = ""
     text: str = ""
     text_before: int = 0
+    merged_before: int = 0
 
 
 class Waiting(msgspec.Struct, array_like=True, gc=False):

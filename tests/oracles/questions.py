@@ -33,7 +33,9 @@ class Question:
 
 
 def question(name: str, when: dict[str, Any], fired: str, **more: Any) -> Question:
-    return Question({"id": name, "state": "live", "when": when}, fired, **more)
+    # Marketing messages of one moment compete for the user; SQL asks each question by itself.
+    document = {"id": name, "state": "live", "class": "transactional", "when": when}
+    return Question(document, fired, **more)
 
 
 def grace_of(policy: str, wait_ms: int) -> int:

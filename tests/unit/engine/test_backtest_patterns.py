@@ -48,10 +48,10 @@ def test_a_file_may_hold_signals_and_every_message_is_accepted_at_once(tmp_path:
     rows = decisions(tmp_path, LINES)
     assert [row for row in rows if " birthday " not in row][:3] == [
         "1h hello a ADMITTED",
-        "1h start a ADMITTED",
+        "1h start a LOWER_PRIORITY",
         rows[2],
     ]
-    assert rows[2].startswith("1h accepted ")
+    assert rows[2].startswith("1h1ms accepted ")
     assert rows[2].endswith(":accepted ADMITTED")
     assert "9h score c ADMITTED" in rows
     assert len([row for row in rows if " start " in row]) == 1
