@@ -160,14 +160,12 @@ def compile_trigger(
     user_ms, per_ms = _cooldowns(definition, policy, marketing)
     quiet = policies.get(definition.policy, Policy()).quiet if marketing else ()
     hours = compile_hours(quiet, definition.send_at, definition.hold)
-    audience = None
-    if definition.audience is not None:
-        audience = Membership(parse_audience(definition.audience).tree, memberships)
+    audience = _audience(definition, memberships)
     rechecked = None if still is None else Membership(still, memberships)
     needs = [membership.needs for membership in (audience, rechecked) if membership is not None]
     asked = dict.fromkeys(pattern.traits)
     asked |= {path: None for need in needs for path in need.traits}
-    return CompiledTrigger(
+    compiled = CompiledTrigger(
         id=definition.id,
         revision=registered.revision,
         state=registered.state,
@@ -199,11 +197,24 @@ def compile_trigger(
         still=rechecked,
         notes=tuple(note for need in needs for note in need.notes),
         silence_ms=min((need.silence_ms for need in needs if need.silence_ms), default=0),
-        experiment=_experiment(registered),
-        global_control=policy.global_control if marketing else None,
-        arm_steps=_arm_steps(definition, policy),
-        goal_within_ms=definition.goal.within_ms if definition.goal else 0,
     )
+    _add_arms(compiled, registered)
+    return compiled
+
+
+def _audience(definition: TriggerDefinition, memberships: Memberships) -> Membership | None:
+    if definition.audience is None:
+        return None
+    return Membership(parse_audience(definition.audience).tree, memberships)
+
+
+def _add_arms(trigger: CompiledTrigger, registered: RegisteredTrigger) -> None:
+    """What is measured of the trigger: its experiment, and the global control group."""
+    definition, policy = registered.definition, trigger.policy
+    trigger.experiment = _experiment(registered)
+    trigger.global_control = policy.global_control if trigger.marketing else None
+    trigger.arm_steps = _arm_steps(definition, policy)
+    trigger.goal_within_ms = definition.goal.within_ms if definition.goal else 0
 
 
 #: A registration at this time or before it has none in the log: histories that a backtest, a test

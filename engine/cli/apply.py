@@ -38,6 +38,17 @@ class OnPending(StrEnum):
     CANCEL = "cancel"
 
 
+CanaryOption = Annotated[
+    str,
+    typer.Option(
+        "--canary",
+        metavar="SHARE",
+        help="New revisions of edited triggers for this share of the users, such as 5%.",
+        show_default=False,
+    ),
+]
+
+
 def apply(
     folder: FolderArgument = Path(),
     prune: Annotated[
@@ -50,15 +61,7 @@ def apply(
             "--pending", help="Pending instances of changed and removed triggers: keep or cancel."
         ),
     ] = OnPending.KEEP,
-    canary: Annotated[
-        str,
-        typer.Option(
-            "--canary",
-            metavar="SHARE",
-            help="New revisions of edited triggers for this share of the users, such as 5%.",
-            show_default=False,
-        ),
-    ] = "",
+    canary: CanaryOption = "",
     message: MessageOption = "",
     by: ByOption = "",
     output: OutputOption = Output.TABLE,

@@ -147,6 +147,30 @@ def test_a_control_ghost_takes_its_own_triggers_cooldown_and_nothing_else() -> N
     assert user.lines == ["0s hello m0 CONTROL", "1m hello m1 COOLDOWN", "2m other m2 ADMITTED"]
 
 
+def test_a_control_ghost_wins_no_settle_window() -> None:
+    program = program_of(
+        hello(priority=90),
+        {"id": "other", "state": "live", "when": {"event": "Opened"}},
+        settle="1m",
+    )
+    for arm, ends in (("control", ["CONTROL", "ADMITTED"]), ("a", ["ADMITTED", "LOWER_PRIORITY"])):
+        user = user_in(program, arm)
+        user.event("0s", "Opened")
+        user.fire("1h")
+        assert [line.split()[-1] for line in user.lines] == ends
+
+
+def test_a_ghost_is_held_for_quiet_hours_like_a_message() -> None:
+    program = program_of(hello(hold={"for": ["quiet_hours"]}), quiet=["22:00", "09:00"])
+    for arm, ends in (("control", "9h hello m0 CONTROL"), ("a", "9h hello m0 ADMITTED")):
+        user = user_in(program, arm)
+        user.event("1h", "Opened")
+        assert user.lines == []
+        assert not user.state.exposed
+        user.fire("1d")
+        assert user.lines == [ends]
+
+
 def test_a_ghost_that_expires_gives_its_cooldown_back_and_one_that_was_withheld_does_not() -> None:
     for reason, ends in ((Reason.EXPIRED, "CONTROL"), (Reason.CONTROL, "COOLDOWN")):
         user = user_in(program_of(hello(cooldown="1d")), "control")
