@@ -19,6 +19,7 @@ from triggers.admission import (
 )
 from triggers.devices import register_device, remove_dead
 from triggers.effects import Effects, FunnelKey, Journal, Merge, Reached
+from triggers.exposure import GHOSTS, WITHHELD
 from triggers.merging import absorb, freeze, lighten, merge_of
 from triggers.names import is_merging, outcome_name
 from triggers.notes import NoteRole, note_event
@@ -60,6 +61,8 @@ def apply_event(
     program: Program, user: str, state: UserState, event: Event, a: int, hits: Hits, out: Effects
 ) -> bool:
     """Apply one client event appended at `a`; `hits` is `program.hits` of it."""
+    if program.canaries and (own := program.for_user(user)) is not program:
+        program, hits = own, own.hits(event) or NO_HITS
     changed = False
     if 0 < state.due < a or program.withdrawn:
         changed = fire_before(program, user, state, a, out)
@@ -103,6 +106,7 @@ def apply_merge(
     program: Program, user: str, state: UserState, known: str, a: int, out: Effects
 ) -> bool:
     """`user` is a part of `known` from here on; what it held is sent there, once."""
+    program = program.for_user(user)
     changed = fire_before(program, user, state, a, out)
     if state.merged_into == known:
         return changed
@@ -119,6 +123,7 @@ def apply_merged(
     program: Program, user: str, state: UserState, moved: UserState, a: int, out: Effects
 ) -> bool:
     """Another profile is a part of `user` from here on; `moved` is what it held."""
+    program = program.for_user(user)
     fire_before(program, user, state, a, out)
     instances.count(state, -1, out)
     absorb(program, user, state, moved, a, out)
@@ -131,6 +136,7 @@ def apply_outcome(
     program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
 ) -> bool:
     """Apply how a delivery ended. The first outcome of a delivery counts (T9), until `drop_at`."""
+    program = program.for_user(user)
     changed = fire_before(program, user, state, a, out)
     changed |= remove_dead(state, record.dead_tokens)
     key = bytes.fromhex(record.delivery_id)
@@ -151,9 +157,12 @@ def apply_outcome(
         )
     out.closed.append(record.delivery_id)
     out.journal.append(Journal(user, a, record.trigger, record.reason, record.delivery_id))
+    # CONTROL is counted when it is decided; here it says that the ghost came through the gate.
+    how = WITHHELD if record.reason in GHOSTS else record.reason
     trigger = program.triggers.get(record.trigger)
-    revision = trigger.revision if trigger else 0
-    out.funnel[FunnelKey(record.trigger, revision, "", a // DAY_MS, record.reason)] += 1
+    revision = pending.revision or (trigger.revision if trigger else 0)
+    where = (record.trigger, revision, pending.variant)
+    out.funnel[FunnelKey(*where, a // DAY_MS, how)] += 1
     _react(program, user, state, record, a, pending.at, out)
     _settle(program, user, state, out)
     return True
@@ -187,6 +196,7 @@ def _react(
 
 def fire_before(program: Program, user: str, state: UserState, limit_ms: int, out: Effects) -> bool:
     """Fire every timer of the user with F < `limit_ms`, in order of F."""
+    program = program.for_user(user)
     changed = False
     if program.withdrawn and _withdraw(program, user, state, out):
         changed = True
