@@ -1,8 +1,8 @@
 """Every topic: its name, its shape and why it is kept as long as it is.
 
 All names carry a configurable prefix. The partition count of the log is fixed at creation: it is
-the number of shards. Lanes, retries and decisions have as many partitions as the log, so that
-partition n of each holds what shard n decided, in order.
+the number of shards. Lanes, retries, decisions and outcomes have as many partitions as the log, so
+that partition n of each holds what shard n decided, in order.
 """
 
 from dataclasses import dataclass
@@ -52,6 +52,10 @@ class Topics:
         return f"{self.prefix}decisions"
 
     @property
+    def outcomes(self) -> str:
+        return f"{self.prefix}outcomes"
+
+    @property
     def dead_letters(self) -> str:
         return f"{self.prefix}dead-letters"
 
@@ -82,6 +86,7 @@ class Topics:
         specs = [
             TopicSpec(self.events, None, kept),
             TopicSpec(self.decisions, None, {"retention.ms": str(30 * DAY_MS)}),
+            TopicSpec(self.outcomes, None, {"retention.ms": str(30 * DAY_MS)}),
             TopicSpec(self.dead_letters, 1, {"retention.ms": str(14 * DAY_MS)}),
             TopicSpec(self.registry, 1, {"cleanup.policy": "compact"}),
         ]
