@@ -102,11 +102,11 @@ def test_a_delivery_that_is_not_ours_is_as_if_none_were_named() -> None:
 
 @pytest.mark.parametrize(("priority", "winner"), [(51, "two"), (50, "one"), (49, "one")])
 def test_ties_go_by_priority_then_by_id(priority: int, winner: str) -> None:
-    two = {**TWO, "when": {"event": "A"}, "priority": priority}
-    user = User(program_of(ONE, two))
+    user = User(program_of(ONE, {**TWO, "priority": priority}))
     user.event("0s", "A")
+    user.event("1m", "B")
     for number in (0, 1):
-        user.outcome("1m", Reason.ACCEPTED, delivery=number)
+        user.outcome("2m", Reason.ACCEPTED, delivery=number)
     user.event("3h", "Ordered")
     assert credited(user) == [f"3h {winner}"]
 
