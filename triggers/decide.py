@@ -185,7 +185,9 @@ def apply_outcome(
         event = outcome_event(record, a)
         candidates: list[Candidate] = []
         _tell(program, user, state, name, event, occurred_at_ms(event, a), a, candidates, out)
-        _propose(program, state, candidates, a, out)
+        # What follows is later than the message, also where every message is accepted at once
+        # (backtest), so it does not compete with it.
+        _propose(program, state, candidates, a, out, pending.at + 1)
     _settle(program, user, state, out)
     return True
 
@@ -272,9 +274,14 @@ def _tell(
 
 
 def _propose(
-    program: Program, state: UserState, candidates: list[Candidate], a: int, out: Effects
+    program: Program,
+    state: UserState,
+    candidates: list[Candidate],
+    a: int,
+    out: Effects,
+    not_before_ms: int = 0,
 ) -> None:
-    at = max(a, state.decided_at)
+    at = max(a, state.decided_at, not_before_ms)
     for candidate in candidates:
         booking.propose(program, candidate, state, at, a, out)
 
