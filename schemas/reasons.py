@@ -14,7 +14,7 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a candidate was not admitted, or how an admitted delivery ended."""
+    """Why a candidate was not admitted, how an admitted delivery ended, or what followed it."""
 
     NOT_ROLLED_OUT = "NOT_ROLLED_OUT"
     PAUSED = "PAUSED"
@@ -41,7 +41,14 @@ class Reason(StrEnum):
     PROVIDER_ERROR = "PROVIDER_ERROR"
     UNKNOWN = "UNKNOWN"
     ACCEPTED = "ACCEPTED"
+    DELIVERED = "DELIVERED"
+    OPENED = "OPENED"
+    CLICKED = "CLICKED"
+    UNSUBSCRIBED = "UNSUBSCRIBED"
 
+
+#: What is told of a delivery beside how it ended; a client's event says the same.
+REACTIONS = frozenset({Reason.DELIVERED, Reason.OPENED, Reason.CLICKED, Reason.UNSUBSCRIBED})
 
 #: A delivery that ended so never reached the user for certain: caps, cooldown and spacing are given
 #: back. UNKNOWN is never in this list (design.md T9).

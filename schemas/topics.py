@@ -1,8 +1,8 @@
 """Every topic: its name, its shape and why it is kept as long as it is.
 
 All names carry a configurable prefix. The partition count of the log is fixed at creation: it is
-the number of shards. Lanes, retries and decisions have as many partitions as the log, so that
-partition n of each holds what shard n decided, in order.
+the number of shards. Lanes, retries, decisions and outcomes have as many partitions as the log, so
+that partition n of each holds what shard n decided, in order.
 """
 
 from dataclasses import dataclass

@@ -23,6 +23,7 @@ from triggers.caps import winner
 from triggers.effects import Admitted, Effects, Journal, Recall
 from triggers.endings import ended_waiting, lost, stage
 from triggers.exposure import GHOST, GHOSTS, GLOBAL_ARM, expose, measured
+from triggers.funnel import conclude
 from triggers.identity import delivery_id
 from triggers.patterns.base import Activation
 from triggers.program import CompiledTrigger, Program, Step
@@ -59,10 +60,9 @@ def close_bundle(
             ready.append(waiting)
         else:
             revision = trigger.revision if trigger else 0
-            out.decisions.append(
-                ended_waiting(
-                    bundle.trigger, waiting, user, revision, at, Outcome.SUPPRESSED, reason, None
-                )
+            how = Outcome.SUPPRESSED
+            conclude(
+                out, ended_waiting(bundle.trigger, waiting, user, revision, at, how, reason, None)
             )
     return [bundles.candidate_of(trigger, user, due, ready)] if trigger and ready else []
 
@@ -113,7 +113,8 @@ def _admit(
             trigger.id, candidate.user, candidate.activation, candidate.per, candidate.step
         )
         _book(program, candidate, state, at, caused_at, delivery, reason, variant, out)
-    out.decisions.append(
+    conclude(
+        out,
         Decision(
             trigger=trigger.id,
             user=candidate.user,
@@ -128,22 +129,20 @@ def _admit(
             delivery_id=delivery,
             by=by,
             would=_would(candidate, state, at) if reason is Reason.SHADOW else None,
-        )
+        ),
     )
     out.journal.append(
         Journal(candidate.user, at, trigger.id, reason or outcome, by or candidate.activation)
     )
-    out.funnel[stage(trigger, at, "MATCHED")] += 1
-    out.funnel[stage(trigger, at, reason or outcome, variant)] += 1
     if reason in GHOSTS:
         out.funnel[stage(trigger, at, GHOST, variant)] += 1
     how = Outcome.BUNDLED if outcome is Outcome.ADMITTED else outcome
     for waiting in candidate.items[1:]:
         revision, user = trigger.revision, candidate.user
-        out.decisions.append(
-            ended_waiting(trigger.id, waiting, user, revision, at, how, reason, delivery, variant)
+        conclude(
+            out,
+            ended_waiting(trigger.id, waiting, user, revision, at, how, reason, delivery, variant),
         )
-        out.funnel[stage(trigger, at, reason or how, variant)] += 1
 
 
 def _would(candidate: Candidate, state: UserState, at: int) -> str:
@@ -210,7 +209,7 @@ def _book(
         )
     )
     if len(state.pending) > PENDING_MAX:
-        lost(program, candidate.user, state.pending.pop(0), at, out)
+        lost(candidate.user, state.pending.pop(0), at, out)
         out.evicted["pending"] += 1
     out.deliveries.append(
         Admitted(

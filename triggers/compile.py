@@ -9,12 +9,13 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.events import to_ms
+from triggers.answers import CompiledGoal
 from triggers.arms import CONTROL, Experiment, GlobalControl, bucket_ranges
 from triggers.audience import parse_audience, parse_still, references_of
 from triggers.buckets import BUCKETS
 from triggers.canary import split
 from triggers.conditions import compile_filter, of_start
-from triggers.definition import Active, Policy, TriggerDefinition
+from triggers.definition import Active, Goal, Policy, TriggerDefinition
 from triggers.definition import Unless as UnlessDefinition
 from triggers.filters import BOTH, START, All
 from triggers.hours import compile_hours
@@ -214,7 +215,7 @@ def _add_arms(trigger: CompiledTrigger, registered: RegisteredTrigger) -> None:
     trigger.experiment = _experiment(registered)
     trigger.global_control = policy.global_control if trigger.marketing else None
     trigger.arm_steps = _arm_steps(definition, policy)
-    trigger.goal_within_ms = definition.goal.within_ms if definition.goal else 0
+    trigger.goal = _compile_goal(definition.goal)
 
 
 #: A registration at this time or before it has none in the log: histories that a backtest, a test
@@ -250,6 +251,13 @@ def _arm_steps(
             expires_ms = definition.expires_after_ms(ms)
             found[name] = (Step(ms, grace_for(policy, ms), expires_ms),)
     return found
+
+
+def _compile_goal(goal: Goal | None) -> CompiledGoal | None:
+    if goal is None:
+        return None
+    value = None if goal.value is None else compile_path(goal.value)
+    return CompiledGoal(goal.events, compile_filter(goal.where), goal.within_ms, value)
 
 
 def _steps(definition: TriggerDefinition, policy: CompiledPolicy) -> tuple[Step, ...]:

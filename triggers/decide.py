@@ -10,27 +10,33 @@ decides at max(F, the user's last decision time), never at the time it is polled
 """
 
 from schemas.events import Event, occurred_at_ms
-from schemas.reasons import REFUNDED, Unevaluated
+from schemas.outcomes import Reaction
+from schemas.reasons import REACTIONS, REFUNDED, Reason, Unevaluated
 from schemas.records import OutcomeRecord, outcome_event
-from triggers import absence, booking, holding, instances, retention, settling
+from triggers import (
+    absence,
+    attribution,
+    booking,
+    holding,
+    instances,
+    readout,
+    retention,
+    settling,
+)
 from triggers.admission import (
     Candidate,
     refund,
 )
+from triggers.answers import Answer
 from triggers.devices import register_device, remove_dead
-from triggers.effects import Effects, FunnelKey, Journal, Merge, Reached
-from triggers.exposure import GHOSTS, WITHHELD
+from triggers.effects import Admitted, Effects, Journal, Merge, Reached
 from triggers.merging import absorb, freeze, lighten, merge_of
 from triggers.names import is_merging, outcome_name
-from triggers.notes import NoteRole, note_event
+from triggers.notes import NoteRole, is_new, note_event
 from triggers.paths import key_of
 from triggers.patterns.base import Occasion
 from triggers.program import NO_HITS, CompiledTrigger, Hits, Program, Role
-from triggers.state import (
-    DAY_MS,
-    UserState,
-    is_blank,
-)
+from triggers.state import UserState, is_blank
 from triggers.traits import learn_traits, learn_zone
 from triggers.usual import note_usual
 
@@ -91,12 +97,21 @@ def apply_event(
             changed |= _learn(program, user, state, event, a, out)
         if program.habits:
             changed |= note_usual(state, occurred_at_ms(event, a), program.habits)
-    if hits.notes:
-        changed |= _note(state, hits.notes, event, e, a, out)
+    answer = hits.answer
+    if answer is not None and not (state.touches or state.pending or state.exposed):
+        answer = None
+    # A message sent twice is noted, and credited, once.
+    if (hits.notes or (answer is not None and answer.goals)) and is_new(
+        state, event.message_id, a, out.evicted
+    ):
+        changed = True
+        _note(state, hits.notes, event, e, a, out)
+        if answer is not None and answer.goals:
+            changed |= _reach(program, user, state, answer, event, e, a, candidates, out)
+    if answer is not None and (answer.stages or answer.leaves):
+        changed |= _hear(program, user, state, answer, event, e, a, candidates, out)
     if candidates:
-        at = max(a, state.decided_at)
-        for candidate in candidates:
-            booking.propose(program, candidate, state, at, a, out)
+        _propose(program, state, candidates, a, out)
     if changed:
         _settle(program, user, state, out)
     return changed
@@ -135,7 +150,10 @@ def apply_merged(
 def apply_outcome(
     program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
 ) -> bool:
-    """Apply how a delivery ended. The first outcome of a delivery counts (T9), until `drop_at`."""
+    """Apply how a delivery ended, or what followed. The first outcome of a delivery counts (T9),
+    until `drop_at`, and the first of each reaction."""
+    if record.reason in REACTIONS:
+        return _apply_reaction(program, user, state, record, a, out)
     program = program.for_user(user)
     changed = fire_before(program, user, state, a, out)
     changed |= remove_dead(state, record.dead_tokens)
@@ -157,41 +175,126 @@ def apply_outcome(
         )
     out.closed.append(record.delivery_id)
     out.journal.append(Journal(user, a, record.trigger, record.reason, record.delivery_id))
-    # CONTROL is counted when it is decided; here it says that the ghost came through the gate.
-    how = WITHHELD if record.reason in GHOSTS else record.reason
-    trigger = program.triggers.get(record.trigger)
-    revision = pending.revision or (trigger.revision if trigger else 0)
-    where = (record.trigger, revision, pending.variant)
-    out.funnel[FunnelKey(*where, a // DAY_MS, how)] += 1
-    _react(program, user, state, record, a, pending.at, out)
+    touch = attribution.end(program, user, state, pending, record, a, out)
+    if touch is not None and state.merged_into:
+        # The profile was merged while the message was under way: what follows it is told there.
+        state.touches.remove(touch)
+        out.merges.append(Merge(user, state.merged_into, a, UserState(touches=[touch])))
+    name = outcome_name(record.trigger, record.reason.lower())
+    if name in program.by_event:
+        event = outcome_event(record, a)
+        candidates: list[Candidate] = []
+        _tell(program, user, state, name, event, occurred_at_ms(event, a), a, candidates, out)
+        # What follows is later than the message, also where every message is accepted at once
+        # (backtest), so it does not compete with it.
+        _propose(program, state, candidates, a, out, pending.at + 1)
     _settle(program, user, state, out)
     return True
 
 
-def _react(
+def _apply_reaction(
+    program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
+) -> bool:
+    """What a client's event says of a delivery, said by the engine's own record."""
+    changed = fire_before(program, user, state, a, out)
+    kind = Reaction(record.reason.lower())
+    leaves = kind is Reaction.UNSUBSCRIBED
+    answer = Answer((), () if leaves else (kind,), leaves, bytes.fromhex(record.delivery_id))
+    event = outcome_event(record, a)
+    candidates: list[Candidate] = []
+    e = occurred_at_ms(event, a)
+    changed |= _hear(program, user, state, answer, event, e, a, candidates, out)
+    _propose(program, state, candidates, a, out)
+    if changed:
+        _settle(program, user, state, out)
+    return changed
+
+
+def _reach(
     program: Program,
     user: str,
     state: UserState,
-    record: OutcomeRecord,
+    answer: Answer,
+    event: Event,
+    e: int,
     a: int,
-    admitted_at: int,
+    candidates: list[Candidate],
+    out: Effects,
+) -> bool:
+    """A goal event: credit it, count it for what is measured, tell the patterns that wait."""
+    if absence.is_late(e, a):
+        for name in answer.goals:
+            out.unevaluated[name, Unevaluated.LATE_EVENT] += 1
+        return False
+    counted = readout.reach(program, user, state, answer, event, e, a, out)
+    new = attribution.reach(program, user, state, answer, event, e, a, out)
+    for trigger, kind in new:
+        name = outcome_name(trigger, kind)
+        _tell(program, user, state, name, event, e, a, candidates, out)
+    return counted or bool(new)
+
+
+def _hear(
+    program: Program,
+    user: str,
+    state: UserState,
+    answer: Answer,
+    event: Event,
+    e: int,
+    a: int,
+    candidates: list[Candidate],
+    out: Effects,
+) -> bool:
+    """An event about a message, or a user who leaves."""
+    counted = False
+    new = attribution.react(program, user, state, answer, e, a, out)
+    if answer.leaves and not absence.is_late(e, a):
+        counted = readout.leave(program, user, state, e, a, out)
+        new += attribution.leave(program, user, state, answer.delivery, e, a, out)
+    for trigger, kind in new:
+        name = outcome_name(trigger, kind)
+        _tell(program, user, state, name, event, e, a, candidates, out)
+    return counted or bool(new)
+
+
+def _tell(
+    program: Program,
+    user: str,
+    state: UserState,
+    name: str,
+    event: Event,
+    e: int,
+    a: int,
+    candidates: list[Candidate],
     out: Effects,
 ) -> None:
-    """Hand the outcome to the patterns that wait for it, as an event that only they see.
-
-    What follows is later than the message, also where every message is accepted at once (backtest),
-    so it does not compete with it.
-    """
-    name = outcome_name(record.trigger, record.reason.lower())
-    if name not in program.by_event:
-        return
-    event = outcome_event(record, a)
-    candidates: list[Candidate] = []
+    """Hand what became of a message to the patterns that wait for it."""
     for role in program.match(name, event).starts:
-        _start(user, state, role, event, occurred_at_ms(event, a), a, candidates, out)
-    at = max(a, admitted_at + 1, state.decided_at)
+        _start(user, state, role, event, e, a, candidates, out)
+
+
+def _propose(
+    program: Program,
+    state: UserState,
+    candidates: list[Candidate],
+    a: int,
+    out: Effects,
+    not_before_ms: int = 0,
+) -> None:
+    at = max(a, state.decided_at, not_before_ms)
     for candidate in candidates:
         booking.propose(program, candidate, state, at, a, out)
+
+
+def accepted_at_once(program: Program, admitted: Admitted) -> OutcomeRecord | None:
+    """How a message ends where every send is accepted when it is decided, and a ghost ends there.
+    None where nothing goes by it, neither credit nor a pattern."""
+    program = program.for_user(admitted.user)
+    trigger, at_ms = admitted.trigger.id, admitted.decided_at_ms
+    reason = Reason(admitted.ghost or Reason.ACCEPTED)
+    if trigger not in program.follows and outcome_name(trigger, "accepted") not in program.by_event:
+        return None
+    return OutcomeRecord(admitted.delivery_id, admitted.user, trigger, reason, at_ms)
 
 
 def fire_before(program: Program, user: str, state: UserState, limit_ms: int, out: Effects) -> bool:
@@ -282,11 +385,9 @@ def _note(
     e: int,
     a: int,
     out: Effects,
-) -> bool:
-    failed = note_event(state, notes, event, e, a, out.evicted)
-    for trigger in failed or ():
+) -> None:
+    for trigger in note_event(state, notes, event, e, a, out.evicted):
         out.unevaluated[trigger, Unevaluated.COULD_NOT_EVALUATE] += 1
-    return failed is not None
 
 
 def _notice_activity(program: Program, state: UserState, event: Event, a: int) -> bool:

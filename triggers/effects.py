@@ -11,6 +11,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.decisions import Decision
+from schemas.outcomes import PUSH, OutcomeRow
 from schemas.reasons import Reason, Unevaluated
 from triggers.admission import Candidate
 from triggers.program import CompiledTrigger
@@ -81,13 +82,15 @@ class Merge(NamedTuple):
 
 
 class FunnelKey(NamedTuple):
-    """Funnel counters are kept per trigger, revision, variant and UTC day."""
+    """Funnel counters are kept per trigger, revision, variant, UTC day and channel ("" before
+    there is one)."""
 
     trigger: str
     revision: int
     variant: str
     day: int
     stage: str
+    channel: str = PUSH
 
 
 class Recall(NamedTuple):
@@ -109,6 +112,7 @@ class Effects:
     """
 
     decisions: list[Decision] = field(default_factory=list)
+    outcomes: list[OutcomeRow] = field(default_factory=list)
     deliveries: list[Admitted] = field(default_factory=list)
     cancelled: list[Recall] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)

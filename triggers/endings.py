@@ -1,9 +1,12 @@
 """How an activation ends, as a decision and as a stage of the funnel."""
 
 from schemas.decisions import Decision
+from schemas.outcomes import PUSH, OutcomeRow
 from schemas.reasons import Outcome, Reason
 from triggers.effects import Effects, FunnelKey, Journal
-from triggers.program import CompiledTrigger, Program
+from triggers.exposure import GHOSTS, WITHHELD
+from triggers.funnel import record
+from triggers.program import CompiledTrigger
 from triggers.state import DAY_MS, Instance, Pending, Waiting
 
 
@@ -59,16 +62,31 @@ def ended_waiting(
     )
 
 
-def lost(program: Program, user: str, pending: Pending, at: int, out: Effects) -> None:
+def lost(user: str, pending: Pending, at: int, out: Effects) -> None:
     """Nobody waits for the outcome of a delivery any more: nothing is known of it, nothing is given
     back, and whoever comes to send it finds it gone."""
     delivery = pending.delivery.hex()
-    trigger = program.triggers.get(pending.trigger)
-    revision = pending.revision or (trigger.revision if trigger else 0)
     out.closed.append(delivery)
     out.journal.append(Journal(user, at, pending.trigger, Reason.UNKNOWN, delivery))
-    where = (pending.trigger, revision, pending.variant)
-    out.funnel[FunnelKey(*where, at // DAY_MS, Reason.UNKNOWN)] += 1
+    count_ending(user, pending, Reason.UNKNOWN, at, out)
+
+
+def count_ending(user: str, pending: Pending, reason: Reason, at: int, out: Effects) -> None:
+    """A delivery has ended so: it counts for the revision and variant it was decided with. A ghost
+    is withheld: CONTROL was counted when it was decided."""
+    record(
+        out,
+        OutcomeRow(
+            (WITHHELD if reason in GHOSTS else reason).lower(),
+            pending.delivery.hex(),
+            pending.trigger,
+            pending.revision,
+            pending.variant,
+            PUSH,
+            user,
+            at,
+        ),
+    )
 
 
 def stage(trigger: CompiledTrigger, at: int, stage: str, variant: str = "") -> FunnelKey:

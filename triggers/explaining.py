@@ -14,12 +14,20 @@ from typing import NamedTuple
 
 from schemas.decisions import Decision
 from schemas.events import Event, event_name, occurred_at_ms
-from schemas.reasons import Outcome, Reason, Unevaluated
+from schemas.outcomes import Reaction
+from schemas.reasons import REACTIONS, Outcome, Reason, Unevaluated
 from schemas.records import OutcomeRecord
 from triggers.admission import Candidate
 from triggers.check_values import Weighed, named, weigh
 from triggers.conditions import ClauseResult, Fields
-from triggers.decide import apply_event, apply_merge, apply_merged, apply_outcome, fire_before
+from triggers.decide import (
+    accepted_at_once,
+    apply_event,
+    apply_merge,
+    apply_merged,
+    apply_outcome,
+    fire_before,
+)
 from triggers.effects import Admitted, Effects, Journal, Merge
 from triggers.names import outcome_name
 from triggers.paths import MISSING
@@ -27,6 +35,7 @@ from triggers.program import Program, Role
 from triggers.settling import closes_at
 from triggers.state import Bundle, Held, Instance, Settling, UserState, decode_state, encode_state
 
+_REACTIONS = frozenset(Reaction)
 #: The newest entries are kept; `Watch.dropped` counts the others.
 ENTRIES_MAX = 5_000
 
@@ -156,6 +165,9 @@ class Watch:
         before = _copy(self.state)
         out = self._effects()
         apply_outcome(self.program, self.user, self.state, record, a, out)
+        if record.reason in REACTIONS and out.outcomes:
+            self._add(self._changes(before, out, a, None), out)
+            return
         counted = record.delivery_id in out.closed
         ended = Entry(
             at=a,
@@ -224,12 +236,14 @@ class Watch:
         while self._admitted:
             admitted, self._admitted = self._admitted, []
             for delivery in admitted:
-                if delivery.ghost:
+                ended = accepted_at_once(self.program, delivery)
+                if ended is None:
                     continue
-                name, a = delivery.trigger.id, delivery.decided_at_ms
-                if outcome_name(name, Reason.ACCEPTED.lower()) in self.program.by_event:
-                    ended = (delivery.delivery_id, self.user, name, Reason.ACCEPTED, a)
-                    self.outcome(OutcomeRecord(*ended), a)
+                a = ended.at_ms
+                if outcome_name(ended.trigger, ended.reason.lower()) in self.program.by_event:
+                    self.outcome(ended, a)
+                else:
+                    apply_outcome(self.program, self.user, self.state, ended, a, Effects())
             self.state.pending.clear()
         self._accepts = True
 
@@ -261,6 +275,7 @@ class Watch:
         found += _settling(before, self.state, at, seen)
         found += _held(before, self.state, at, seen)
         found += _called_back(before, self.state, out, at, seen)
+        found += _followed(out, seen)
         told = {entry.trigger for entry in found}
         for trigger, memory in self.state.patterns.items():
             if trigger not in told and before.patterns.get(trigger) != memory:
@@ -471,6 +486,20 @@ def _settling(before: UserState, after: UserState, at: int, seen: Seen | None) -
                 activation=first.activation,
                 per=first.per,
                 due_at=closes_at(after),
+            )
+
+
+def _followed(out: Effects, seen: Seen | None) -> Iterable[Entry]:
+    """What became of messages sent before: opened, converted."""
+    for row in out.outcomes:
+        if row.kind in _REACTIONS:
+            yield Entry(
+                row.at_ms,
+                row.trigger,
+                What.OUTCOME,
+                reason=row.kind.upper(),
+                event=seen,
+                delivery_id=row.delivery_id,
             )
 
 

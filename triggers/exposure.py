@@ -6,6 +6,7 @@ instance's start exposes. The first arm stays (intention to treat), whatever bec
 later; a new revision of the trigger is read out by itself, and exposes anew.
 """
 
+from schemas.outcomes import EXPOSED, OutcomeRow
 from schemas.reasons import Reason
 from triggers.effects import Effects, FunnelKey
 from triggers.program import CompiledTrigger, Program
@@ -42,7 +43,8 @@ def expose(
     ):
         return
     state.exposed[trigger.id] = Exposure(arm, at, trigger.revision)
-    out.funnel[FunnelKey(trigger.id, trigger.revision, arm, at // DAY_MS, USERS)] += 1
+    out.funnel[FunnelKey(trigger.id, trigger.revision, arm, at // DAY_MS, USERS, "")] += 1
+    out.outcomes.append(OutcomeRow(EXPOSED, "", trigger.id, trigger.revision, arm, "", user, at))
     if len(state.exposed) > EXPOSED_MAX:
         oldest = min(state.exposed, key=lambda name: (state.exposed[name].at, name))
         del state.exposed[oldest]
@@ -79,4 +81,5 @@ def expiry(program: Program, trigger_id: str, exposure: Exposure) -> int:
     trigger = program.triggers.get(trigger_id)
     if trigger is None or not measured(trigger):
         return 1
-    return lasts_until(trigger, exposure) + trigger.goal_within_ms
+    goal_within_ms = trigger.goal.within_ms if trigger.goal is not None else 0
+    return lasts_until(trigger, exposure) + goal_within_ms

@@ -10,6 +10,7 @@ from triggers import bundles
 from triggers.admission import Candidate, closed_by, opening
 from triggers.effects import Effects, Journal
 from triggers.endings import ended_waiting, stage
+from triggers.funnel import conclude
 from triggers.opening import Hours
 from triggers.program import CompiledTrigger, Program
 from triggers.state import HELD_MAX, Held, UserState
@@ -115,14 +116,12 @@ def _end(
     out: Effects,
 ) -> None:
     remove(state, held, out)
-    trigger = program.triggers.get(held.trigger)
     for waiting in held.waiting:
-        out.decisions.append(
-            ended_waiting(held.trigger, waiting, user, held.revision, at, outcome, reason, None)
+        conclude(
+            out,
+            ended_waiting(held.trigger, waiting, user, held.revision, at, outcome, reason, None),
         )
         out.journal.append(Journal(user, at, held.trigger, reason or outcome, waiting.activation))
-        if trigger is not None:
-            out.funnel[stage(trigger, at, reason or outcome)] += 1
 
 
 def _candidate_of(trigger: CompiledTrigger, user: str, held: Held) -> Candidate:

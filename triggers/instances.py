@@ -8,11 +8,12 @@ from schemas.events import Event
 from schemas.reasons import Outcome, Reason, Unevaluated
 from triggers import absence, bundles, exposure
 from triggers.admission import Candidate, kept_fields
-from triggers.effects import Effects, FunnelKey, Journal, Recall
-from triggers.endings import ended, ended_waiting, message_ids, stage
+from triggers.effects import Effects, Journal, Recall
+from triggers.endings import ended, ended_waiting, message_ids
+from triggers.funnel import conclude
 from triggers.patterns.base import Activation
 from triggers.program import CompiledTrigger, Program, Role
-from triggers.state import DAY_MS, INSTANCES_MAX, Instance, Progress, UserState
+from triggers.state import INSTANCES_MAX, Instance, Progress, UserState
 
 
 def arm(
@@ -65,8 +66,7 @@ def arm(
     )
     if absence.died_already(state, trigger, e, instance.fields):
         absence.remember_end(state, trigger.id, per, e, a, out)
-        out.decisions.append(ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None))
-        out.funnel[stage(trigger, a, Outcome.CANCELLED)] += 1
+        conclude(out, ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None))
         return True
     state.instances.append(instance)
     if trigger.arm_steps:
@@ -88,7 +88,7 @@ def _bound_instances(
     oldest = min(mine, key=lambda instance: (instance.fire_at, instance.per))
     remove(state, oldest, out)
     absence.remember_end(state, trigger.id, oldest.per, absence.last_start_e(oldest), a, out)
-    out.decisions.append(ended(oldest, user, trigger.revision, a, Outcome.CANCELLED, None))
+    conclude(out, ended(oldest, user, trigger.revision, a, Outcome.CANCELLED, None))
     out.evicted["instances"] += 1
 
 
@@ -107,11 +107,8 @@ def cancel(
             absence.remember_end(
                 state, trigger.id, instance.per, absence.last_start_e(instance), a, out
             )
-            out.decisions.append(
-                ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None)
-            )
+            conclude(out, ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None))
             out.journal.append(Journal(user, a, trigger.id, "CANCELLED", event.message_id))
-            out.funnel[stage(trigger, a, Outcome.CANCELLED)] += 1
     held_before = state.held
     taken = bundles.take_out(state, trigger, clause, fields)
     for held in held_before:
@@ -119,12 +116,8 @@ def cancel(
             out.pending[held.trigger, held.revision] -= 1
     for waiting in taken:
         changed = True
-        out.decisions.append(
-            ended_waiting(
-                trigger.id, waiting, user, trigger.revision, a, Outcome.CANCELLED, None, None
-            )
-        )
-        out.funnel[stage(trigger, a, Outcome.CANCELLED)] += 1
+        how, revision = Outcome.CANCELLED, trigger.revision
+        conclude(out, ended_waiting(trigger.id, waiting, user, revision, a, how, None, None))
     for pending in state.pending:
         if (
             pending.trigger == trigger.id
@@ -151,7 +144,7 @@ def fire_instance(
             state, instance.trigger, instance.per, absence.last_start_e(instance), due, out
         )
         at = max(due, state.decided_at)
-        out.decisions.append(ended(instance, user, 0, at, Outcome.SUPPRESSED, Reason.PAUSED))
+        conclude(out, ended(instance, user, 0, at, Outcome.SUPPRESSED, Reason.PAUSED))
         return []
     candidate = _of_instance(trigger, user, instance)
     following = candidate.step + 1
@@ -204,9 +197,8 @@ def withdraw(program: Program, user: str, state: UserState, out: Effects) -> boo
             state, instance.trigger, instance.per, absence.last_start_e(instance), at, out
         )
         trigger, revision = instance.trigger, instance.revision
-        out.decisions.append(ended(instance, user, revision, at, Outcome.CANCELLED, None))
+        conclude(out, ended(instance, user, revision, at, Outcome.CANCELLED, None))
         out.journal.append(Journal(user, at, trigger, "CANCELLED", "apply"))
-        out.funnel[FunnelKey(trigger, revision, "", at // DAY_MS, Outcome.CANCELLED)] += 1
     return bool(found)
 
 

@@ -12,10 +12,11 @@ import msgspec
 
 from schemas.events import ID_CHARS_MAX, Event
 from schemas.reasons import Outcome
-from triggers import absence
+from triggers import absence, attribution
 from triggers.caps import unite_sent_by
 from triggers.effects import Effects, Journal
 from triggers.endings import ended, ended_waiting
+from triggers.funnel import conclude
 from triggers.notes import absorb_notes
 from triggers.program import Program
 from triggers.rotation import unite_texts
@@ -126,6 +127,8 @@ def absorb(
         watching.pattern.on_learnt(state, a)
     # Its counters are told already: where both were exposed, the known one goes on alone.
     state.exposed = {**moved.exposed, **state.exposed}
+    if moved.touches and (left_out := attribution.unite(state, moved)):
+        out.evicted["touches"] += left_out
     notes = (*program.features.values(), *program.relations.values())
     absorb_notes(notes, state, moved, a, out.evicted)
     out.journal.append(Journal(user, a, "", "MERGED", ""))
@@ -205,7 +208,7 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
             state, trigger.id, instance.per, absence.last_start_e(instance), a, out
         )
         revision = trigger.revision
-        out.decisions.append(ended(instance, user, revision, a, Outcome.CANCELLED, None))
+        conclude(out, ended(instance, user, revision, a, Outcome.CANCELLED, None))
     collecting: list[Bundle | Settling | Held] = [*state.bundles, *state.settling, *state.held]
     for bundle in collecting:
         trigger = program.triggers.get(bundle.trigger)
@@ -215,8 +218,8 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
             if absence.died_already(state, trigger, waiting.start_e, waiting.fields):
                 bundle.waiting.remove(waiting)
                 how, revision = Outcome.CANCELLED, trigger.revision
-                out.decisions.append(
-                    ended_waiting(trigger.id, waiting, user, revision, a, how, None, None)
+                conclude(
+                    out, ended_waiting(trigger.id, waiting, user, revision, a, how, None, None)
                 )
     state.bundles = [bundle for bundle in state.bundles if bundle.waiting]
     state.settling = [settling for settling in state.settling if settling.waiting]

@@ -33,7 +33,7 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
     "variant_set": frozenset({"send_at"}),
     "policy": frozenset({"worth"}),
     "test": frozenset({"consent"}),
-    "test_event": frozenset({"item", "outcome"}),
+    "test_event": frozenset({"item"}),
     "channel": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
 }
 

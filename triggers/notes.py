@@ -2,7 +2,8 @@
 
 A `Note` names the events it wants and keeps something of each that passes in the user's state.
 `note_event` is told of an event after the patterns ran and before admission, so a trigger on the
-very event sees it counted. A messageId is noted once in 24 h: repeating would have an effect.
+very event sees it counted. A messageId is noted once in 24 h (`is_new`): repeating would have an
+effect.
 
 Nothing is noted that no registered trigger asks for, through segments or directly.
 """
@@ -74,11 +75,8 @@ class NoteRole(NamedTuple):
 
 def note_event(
     state: UserState, roles: Iterable[NoteRole], event: Event, e: int, a: int, evicted: Counter[str]
-) -> list[str] | None:
-    """Note an event once. None for a repetition, else the triggers it could not be evaluated
-    for."""
-    if not _is_new(state, event.message_id, a, evicted):
-        return None
+) -> list[str]:
+    """Note an event that `is_new`. Returns the triggers it could not be evaluated for."""
     failed: list[str] = []
     for role in roles:
         if not role.note.note(state, role.want, event, e, a, evicted):
@@ -123,7 +121,8 @@ def forget_messages(state: UserState, now_ms: int) -> None:
             del state.features[MESSAGES]
 
 
-def _is_new(state: UserState, message_id: str, a: int, evicted: Counter[str]) -> bool:
+def is_new(state: UserState, message_id: str, a: int, evicted: Counter[str]) -> bool:
+    """Whether the message was not seen in the last 24 h; from here on it was."""
     digest = blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES).digest()
     memory: list[Any] | None = state.features.get(MESSAGES)
     known = b"" if memory is None else _recent(memory[0], a)

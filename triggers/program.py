@@ -9,21 +9,31 @@ equality (`properties.category: shoes`) are told apart by a dictionary look-up, 
 them cost about as much as ten.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from schemas.events import Event
+from schemas.outcomes import Reaction
+from triggers.answers import (
+    LEAVING_EVENTS,
+    STAGE_EVENTS,
+    Answer,
+    Asked,
+    CompiledGoal,
+    delivery_named,
+)
 from triggers.arms import Experiment, GlobalControl
 from triggers.buckets import BUCKETS, bucket
 from triggers.conditions import Filter, index_key
 from triggers.devices import device_of
 from triggers.features import Feature
 from triggers.membership import Membership
-from triggers.names import ANY, IDENTIFY, RESERVED, is_merging, role_name
+from triggers.names import ANY, IDENTIFY, RESERVED, is_merging, outcome_name, role_name
 from triggers.notes import Note, NoteRole
 from triggers.opening import Hours
 from triggers.paths import Reader, compile_path, is_wild
@@ -74,7 +84,7 @@ class CompiledTrigger:
     it asks for; `silence_ms`: the shortest silence, 0 for none. `active`: it starts and admits from
     the first time until before the second. `rollout`: the first bucket left out. `category`: "" for
     none. `rotation`: the texts that take turns, if any. `arm_steps`: the steps of the arms that
-    have others. `goal_within_ms`: how long a goal may follow.
+    have others. `goal`: what its messages are for.
     """
 
     id: str
@@ -111,7 +121,7 @@ class CompiledTrigger:
     experiment: Experiment | None = None
     global_control: GlobalControl | None = None
     arm_steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
-    goal_within_ms: int = 0
+    goal: CompiledGoal | None = None
 
     def arm_of(self, user: str, start_e: int, at: int) -> str:
         """The arm of a candidate decided at `at`, whose instance waits since `start_e`; "" where no
@@ -194,12 +204,13 @@ class _EventIndex(Generic[R]):
 
 class Hits(msgspec.Struct, frozen=True, gc=False):
     """What an event means: cancels first, then starts in admission order; which triggers it could
-    not be evaluated against; and what is noted of it."""
+    not be evaluated against; what is noted of it; and what it says about messages sent before."""
 
     cancels: tuple[Role, ...]
     starts: tuple[Role, ...]
     errors: tuple[CompiledTrigger, ...]
     notes: tuple[NoteRole, ...] = ()
+    answer: Answer | None = None
 
 
 NO_HITS = Hits((), (), ())
@@ -219,6 +230,8 @@ class Program:
     `habits`: the hours of every user's activity are counted, by the clock of this time zone where
     the user's own is unknown; "" for nobody asks.
     `canaries`: what decides for the users below each share, the smallest first (`triggers.canary`).
+    `follows`: trigger -> how long something may be credited to its messages, and `asked` what an
+    event's name may say about them.
     """
 
     number: int
@@ -234,17 +247,29 @@ class Program:
     notes: dict[str, _EventIndex[NoteRole]] = field(default_factory=dict)
     features: dict[str, Feature] = field(default_factory=dict)
     relations: dict[str, Relation] = field(default_factory=dict)
+    follows: Mapping[str, int] = field(default_factory=dict)
+    asked: Mapping[str, Asked] = field(default_factory=dict)
     cancelled_to: Mapping[str, int] = field(default_factory=dict)
     withdrawn: Mapping[str, Withdrawals] = field(default_factory=dict)
     outcome_within_ms: int = DAY_MS
     habits: str = ""
     canaries: tuple[tuple[int, "Program"], ...] = ()
-    #: The name alone tells who wants a track event.
+    #: The name alone tells who wants a track event, and it is one of these.
     _by_name: bool = field(init=False)
+    _names: frozenset[str] = field(init=False)
+    #: What an event means that reaches these goals by its name alone.
+    _plain: dict[tuple[str, ...], Hits] = field(init=False)
 
     def __post_init__(self) -> None:
         self._by_name = ANY not in self.by_event and IDENTIFY not in self.by_event
         self._by_name &= not self.notes
+        self._names = frozenset((*self.by_event, *self.asked))
+        every = {asked.goals for asked in self.asked.values()}
+        self._plain = {
+            goals: Hits((), (), (), (), Answer(goals))
+            for goals in every
+            if all(_is_unfiltered(self.triggers[name].goal) for name in goals)
+        }
 
     def for_user(self, user: str) -> "Program":
         """The program that decides for the user."""
@@ -286,7 +311,7 @@ class Program:
 
     def roles(self, event: Event) -> Hits:
         """The roles of a client event: `NO_HITS` for most."""
-        if self._by_name and event.type == "track" and event.event not in self.by_event:
+        if self._by_name and event.type == "track" and event.event not in self._names:
             return NO_HITS
         name = event.event if event.type == "track" else role_name(event)
         hits = NO_HITS if name is None else self.match(name, event)
@@ -301,7 +326,31 @@ class Program:
             hits = _together(hits, self.match(IDENTIFY, event))
         if name in self.notes:
             hits = self._noted(hits, self.notes[name], event)
+        asked = self.asked.get(name) if name is not None else None
+        if asked is not None:
+            hits = self._answered(hits, asked, event)
         return hits
+
+    def _answered(self, hits: Hits, asked: Asked, event: Event) -> Hits:
+        plain = self._plain.get(asked.goals) if not (asked.stages or asked.leaves) else None
+        if plain is not None:
+            return plain if hits is NO_HITS else structs.replace(hits, answer=plain.answer)
+        goals: list[str] = []
+        errors: list[CompiledTrigger] = []
+        for name in asked.goals:
+            goal = self.triggers[name].goal
+            static = None if goal is None else goal.filter.static
+            verdict = True if static is None else static(event)
+            if verdict:
+                goals.append(name)
+            elif verdict is None:
+                errors.append(self.triggers[name])
+        delivery = delivery_named(event)
+        stages = asked.stages if delivery is not None else ()
+        if not (goals or errors or stages or asked.leaves):
+            return hits
+        answer = Answer(tuple(goals), stages, asked.leaves, delivery)
+        return Hits(hits.cancels, hits.starts, (*hits.errors, *errors), hits.notes, answer)
 
     def _noted(self, hits: Hits, index: _EventIndex[NoteRole], event: Event) -> Hits:
         notes: list[NoteRole] = []
@@ -354,6 +403,10 @@ class Program:
         return Hits(tuple(cancels), tuple(starts), tuple(errors))
 
 
+def _is_unfiltered(goal: CompiledGoal | None) -> bool:
+    return goal is not None and goal.filter.static is None
+
+
 def _tells_traits(event: Event) -> bool:
     return event.context is not None and "traits" in event.context
 
@@ -383,10 +436,14 @@ GRANULE_PART = 168
 def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
     """Index compiled triggers. Draft triggers are left out by the caller."""
     triggers = {trigger.id: trigger for trigger in compiled}
+    follows: dict[str, int] = {}
     by_event: dict[str, _EventIndex[Role]] = {}
     for trigger in triggers.values():
         for name, role in _roles(trigger):
             by_event.setdefault(name, _EventIndex()).add(role)
+    for trigger in triggers.values():
+        if window_ms := _follows(trigger, by_event):
+            follows[trigger.id] = window_ms
     silences = [t.pattern.idle_ms for t in triggers.values() if t.pattern.idle_ms]
     silences += [t.silence_ms for t in triggers.values() if t.silence_ms]
     noted = _notes_of(triggers.values())
@@ -413,6 +470,8 @@ def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
         notes=_note_index(noted),
         features={note.key: note for note, _ in noted if isinstance(note, Feature)},
         relations={note.key: note for note, _ in noted if isinstance(note, Relation)},
+        follows=follows,
+        asked=_asked(triggers.values(), follows),
     )
 
 
@@ -422,6 +481,38 @@ def _category_caps(caps: Iterable[Cap]) -> dict[str, int]:
         if cap.category is not None:
             largest[cap.category] = max(cap.max_count, largest.get(cap.category, 0))
     return largest
+
+
+#: A message is followed at least so long, and longer where a pattern waits for what becomes of it.
+FOLLOWED_MS = 7 * DAY_MS
+REACTED_MS = 30 * DAY_MS
+
+
+def _follows(trigger: CompiledTrigger, by_event: Container[str]) -> int:
+    """How long something may be credited to a trigger's messages. A transactional one without a
+    goal, which no pattern waits for, is not followed."""
+    goal = trigger.goal
+    window_ms = FOLLOWED_MS if trigger.marketing or goal is not None else 0
+    if goal is not None:
+        window_ms = max(window_ms, goal.within_ms)
+    if any(outcome_name(trigger.id, kind.value) in by_event for kind in Reaction):
+        window_ms = max(window_ms, REACTED_MS)
+    return window_ms
+
+
+def _asked(triggers: Iterable[CompiledTrigger], follows: Mapping[str, int]) -> Mapping[str, Asked]:
+    if not follows:
+        return {}
+    found = dict.fromkeys(LEAVING_EVENTS, Asked(leaves=True))
+    for stage, names in STAGE_EVENTS.items():
+        for name in names:
+            asked = found.get(name, Asked())
+            found[name] = asked._replace(stages=(*asked.stages, stage))
+    for trigger in triggers:
+        for name in trigger.goal.names if trigger.goal is not None else ():
+            asked = found.get(name, Asked())
+            found[name] = asked._replace(goals=(*asked.goals, trigger.id))
+    return found
 
 
 def _notes_of(triggers: Iterable[CompiledTrigger]) -> list[tuple[Note, tuple[str, ...]]]:

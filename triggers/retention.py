@@ -9,7 +9,7 @@ admission reads (sends, cooldowns, the last decision) is kept `LOOK_BACK_MS` lon
 
 from typing import Any
 
-from triggers import exposure
+from triggers import attribution, exposure
 from triggers.effects import Effects
 from triggers.endings import lost
 from triggers.notes import MESSAGES, forget_messages, messages_expiry
@@ -55,6 +55,9 @@ def due(program: Program, state: UserState) -> int:
     if state.exposed:
         for trigger, exposed in state.exposed.items():
             latest = max(latest, exposure.expiry(program, trigger, exposed) + LOOK_BACK_MS)
+    for touch in state.touches:
+        if (at := attribution.keeps_until(program, touch)) > latest:
+            latest = at
     return latest
 
 
@@ -83,11 +86,15 @@ def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effec
         state.decided_at = 0
     for pending in [pending for pending in state.pending if pending.drop_at <= now_ms]:
         state.pending.remove(pending)
-        lost(program, user, pending, now_ms, out)
+        lost(user, pending, now_ms, out)
     _prune_noted(program, state, now_ms)
     for trigger, exposed in list(state.exposed.items()):
         if exposure.expiry(program, trigger, exposed) + LOOK_BACK_MS <= now_ms:
             del state.exposed[trigger]
+    if state.touches:
+        state.touches = [
+            touch for touch in state.touches if attribution.keeps_until(program, touch) > now_ms
+        ]
     for trigger_id, remembered in list(state.patterns.items()):
         pattern = _pattern_of(program, trigger_id, remembered)
         if pattern is None:

@@ -16,6 +16,7 @@ from triggers import bundles
 from triggers.admission import Candidate
 from triggers.effects import Effects
 from triggers.endings import ended_waiting
+from triggers.funnel import conclude
 from triggers.program import CompiledTrigger, Program
 from triggers.state import SETTLING_MAX, Settling, UserState
 
@@ -78,9 +79,7 @@ def close(program: Program, user: str, state: UserState, at: int, out: Effects) 
             continue
         for waiting in settling.waiting:
             how, why = Outcome.SUPPRESSED, Reason.PAUSED
-            out.decisions.append(
-                ended_waiting(settling.trigger, waiting, user, 0, at, how, why, None)
-            )
+            conclude(out, ended_waiting(settling.trigger, waiting, user, 0, at, how, why, None))
     state.settling = []
     return found
 

@@ -18,6 +18,7 @@ MEMORY_MS = DAY_MS
 
 INSTANCES_MAX = 32
 PENDING_MAX = 64
+TOUCHES_MAX = 16
 REMEMBERED_MAX = 32
 COOLDOWNS_MAX = 64
 DEVICES_MAX = 8
@@ -186,7 +187,8 @@ class Held(msgspec.Struct, array_like=True, gc=False):
 class Exposure(msgspec.Struct, array_like=True, gc=False):
     """Since when the user counts for the readout of a trigger, and in which arm.
 
-    `at`: the first exposure under `revision`. `goals` and `value`: what followed so far.
+    `at`: the first exposure under `revision`. `goals`, `value` (millionths) and `left` (has
+    unsubscribed): what followed so far.
     """
 
     arm: str
@@ -194,6 +196,37 @@ class Exposure(msgspec.Struct, array_like=True, gc=False):
     revision: int = 0
     goals: int = 0
     value: int = 0
+    left: bool = False
+
+
+class Touch(msgspec.Struct, array_like=True, gc=False):
+    """A delivery, or a ghost, that something may still be credited to.
+
+    `at`: when it was decided. So long after that the provider took it or the ghost ended
+    (`accepted_after`), and the client saw the first click (`clicked_after`), -1 while that is not
+    certain: times in full would be four times as long. `seen`: the bits of what has been counted of
+    it (`triggers.attribution`).
+    """
+
+    delivery: bytes
+    trigger: str
+    at: int
+    accepted_after: int = -1
+    clicked_after: int = -1
+    seen: int = 0
+    revision: int = 0
+    variant: str = ""
+    channel: str = ""
+
+    @property
+    def accepted_at(self) -> int:
+        """0 while it is not certain."""
+        return 0 if self.accepted_after < 0 else self.at + self.accepted_after
+
+    @property
+    def clicked_at(self) -> int:
+        """0 for never."""
+        return 0 if self.clicked_after < 0 else self.at + self.clicked_after
 
 
 class Device(msgspec.Struct, array_like=True, gc=False):
@@ -222,7 +255,8 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     as in `sends`; `texts` a trigger to when each text of its rotation was last used ("": one that
     was pushed out). `held` are candidates whose hours are closed, `usual` the hours of the week the
     user is active in, in a form that `triggers.usual` knows. `exposed`: trigger -> the user's arm
-    in what is measured there.
+    in what is measured there. `touches`: the last deliveries that something may be
+    credited to, the oldest first.
     """
 
     version: int = STATE_VERSION
@@ -250,6 +284,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     held: list[Held] = []
     usual: list[Any] = []
     exposed: dict[str, Exposure] = {}
+    touches: list[Touch] = []
 
 
 class NewerState(Exception):
@@ -278,11 +313,12 @@ def has_rare(state: UserState) -> bool:
         or state.held
         or state.usual
         or state.exposed
+        or state.touches
     )
 
 
 #: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
-_RARE = 13
+_RARE = 14
 #: An array of more than 15 fields has a head of three bytes; this is that of a shorter one.
 _HEAD_BYTES = 3
 _SHORT_HEAD = 0x90 + len(UserState.__struct_fields__)

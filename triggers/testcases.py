@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from schemas.events import ID_CHARS_MAX, to_ms
-from schemas.reasons import Outcome, Reason
+from schemas.reasons import REACTIONS, Outcome, Reason
 from triggers.durations import format_duration
 from triggers.fields import DurationMs, EventName, Id, Name, SignalName, Zone
 from triggers.model import Model, refusal
@@ -39,6 +39,7 @@ TEST_USER: Final = "user"
 #: How a delivery ends; a decision never holds these.
 _OF_DELIVERIES = frozenset(
     {
+        *REACTIONS,
         Reason.ACCEPTED,
         Reason.CANCELLED,
         Reason.DUPLICATE,
@@ -98,6 +99,8 @@ OutcomeName = Annotated[
 ReasonName = Annotated[
     StrictStr, _one_of(REASONS, "reason"), WithJsonSchema({"enum": list(REASONS)})
 ]
+#: Fields of an event that a signal and an outcome have none of.
+_NOT_OF_SIGNALS = ("event", "type", "traits", "context", "anonymous", "previous")
 Values = dict[str, Any]
 _Scalar = Annotated[
     str | int | float | bool,
@@ -108,7 +111,8 @@ _User = Annotated[StrictStr, Field(min_length=1, max_length=ID_CHARS_MAX)]
 
 
 class GivenEvent(Model):
-    """One message that reaches the log: `event`, `type` for one without a name, or a `signal`."""
+    """One message that reaches the log: `event`, `type` for one without a name, or a `signal`; or
+    an `outcome`, which is told of the last message of a trigger."""
 
     row = "test_event"
 
@@ -120,6 +124,10 @@ class GivenEvent(Model):
     """A message without a name, instead of `event`."""
     signal: SignalName | None = None
     """A signal of that name, instead of `event`; `user` and `properties` go with it."""
+    outcome: Literal["delivered", "opened", "clicked", "unsubscribed"] | None = None
+    """What became of the last message sent to the user, instead of `event`."""
+    trigger: Id | None = None
+    """Of which trigger that message was, one of `with`; the test's own when left out."""
     properties: Values = Field(default_factory=dict)
     """What `properties.<name>` reads."""
     traits: Values = Field(default_factory=dict)
@@ -139,9 +147,13 @@ class GivenEvent(Model):
 
     def cross_problems(self) -> Iterable[Problem]:
         if self.signal is not None:
-            yield from self._signal_problems()
+            yield from self._problems_beside("a signal", (*_NOT_OF_SIGNALS, "outcome"))
+        elif self.outcome is not None:
+            yield from self._problems_beside("an outcome", (*_NOT_OF_SIGNALS, "properties", "id"))
         elif self.event is None and self.type is None:
             yield Problem((), "an event of a test has `event`, or `type` for one without a name")
+        if self.trigger is not None and self.outcome is None:
+            yield Problem(("trigger",), "`trigger` goes with `outcome` only", at_key=True)
         if self.event is not None and self.type is not None:
             yield Problem(("type",), "`event` has a type already: leave one out", at_key=True)
         if (self.previous is not None) != (self.type == "alias"):
@@ -149,11 +161,10 @@ class GivenEvent(Model):
         if self.occurred_at_ms is not None and self.occurred_at_ms > self.at_ms:
             yield Problem(("occurred_at",), "`occurred_at` is not later than `at`")
 
-    def _signal_problems(self) -> Iterable[Problem]:
-        told = ("event", "type", "traits", "context", "anonymous", "previous")
+    def _problems_beside(self, what: str, told: Iterable[str]) -> Iterable[Problem]:
         for name in told:
             if name in self.model_fields_set:
-                yield Problem((name,), f"a signal has no `{name}`: leave it out", at_key=True)
+                yield Problem((name,), f"{what} has no `{name}`: leave it out", at_key=True)
 
 
 class Expected(Model):
@@ -265,11 +276,14 @@ Tests = Annotated[
 def pairing_problems(trigger: str, tests: Iterable[TriggerTest]) -> Iterable[Problem]:
     """What is wrong between a trigger and its tests."""
     for number, test in enumerate(tests):
-        for position, expected in enumerate(test.expect):
-            if expected.trigger in (None, trigger, *test.with_):
-                continue
-            message = f"`{expected.trigger}` takes no part in this test: name it in `with`"
-            yield Problem(("tests", number, "expect", position, "trigger"), message)
+        timed: dict[str, tuple[GivenEvent | Expected, ...]]
+        timed = {"events": test.events, "expect": test.expect}
+        for field, items in timed.items():
+            for position, item in enumerate(items):
+                if item.trigger in (None, trigger, *test.with_):
+                    continue
+                message = f"`{item.trigger}` takes no part in this test: name it in `with`"
+                yield Problem(("tests", number, field, position, "trigger"), message)
 
 
 def partner_problems(tests: Iterable[TriggerTest], known: Iterable[str]) -> list[Problem]:

@@ -3,8 +3,7 @@
 - `Session` (`session`) is one run with all around it: definitions, decisions sorted on disk
   (`Spill`), state carried from run to run (`saved`).
 - `Backtest` (`run`) feeds events to `triggers.decide`, as the live shard does; it keeps a `Slot`
-  for each user (`users`) and counts in a `Tally`. `goals` credit conversions, `timelines` follow
-  a few users.
+  for each user (`users`) and counts in a `Tally`. `timelines` follow a few users.
 - `report` and `page` (with `charts`) say what came out; `approximate` what cannot be known.
 
 It assumes a device and the acceptance of every send unless told otherwise (language.md,

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Final
 
-from engine.backtest.goals import Goals, credited
 from engine.backtest.tally import Tally, TriggerTally
 from engine.backtest.timelines import Followed, note_decision, note_event
 from engine.backtest.users import FOREVER_MS, Slot, Users
 from schemas.decisions import Decision
 from schemas.events import Event, event_name, occurred_at_ms
-from schemas.reasons import Reason
-from schemas.records import OutcomeRecord
 from triggers.decide import (
+    accepted_at_once,
     apply_event,
     apply_merge,
     apply_merged,
@@ -28,7 +26,7 @@ from triggers.decide import (
     next_due,
 )
 from triggers.effects import Admitted, Effects
-from triggers.names import is_merging, outcome_name
+from triggers.names import is_merging
 from triggers.program import NO_HITS, Hits, Program
 from triggers.state import DAY_MS, UserState, is_blank
 
@@ -45,7 +43,7 @@ class Backtest:
     """Feed events in order of append time, then `finish`.
 
     `decided` gets every decision; those of one user in the order they were made. `assume_devices`:
-    every user can be reached. `goals`: what counts as a conversion (`compile_goals`).
+    every user can be reached.
     """
 
     def __init__(
@@ -54,7 +52,6 @@ class Backtest:
         decided: Callable[[Decision], None],
         *,
         assume_devices: bool = True,
-        goals: Goals | None = None,
         users: Users | None = None,
         poll_every: int = POLL_EVERY,
     ) -> None:
@@ -67,8 +64,6 @@ class Backtest:
         self.known_from_ms: int | None = None
         self._decided = decided
         self._assume_devices = assume_devices
-        self._goals: Goals = {} if goals is None else goals
-        self._creditable = {goal.trigger for found in self._goals.values() for goal in found}
         self._poll_every = poll_every
         self._effects = Effects()
         silences = [t.pattern.idle_ms for t in program.triggers.values() if t.pattern.idle_ms]
@@ -112,7 +107,7 @@ class Backtest:
 
     def _feed(self, chunk: list[tuple[int, Event]]) -> None:
         program = self.program
-        roles_of, slots, goals = program.roles, self.held.slots, self._goals
+        roles_of, slots = program.roles, self.held.slots
         granule_ms = program.granule_ms
         learns = (
             not self._assume_devices
@@ -133,9 +128,9 @@ class Backtest:
                 user, slot = self._follow(slot)
             if slot.trace is not None:
                 note_event(slot, a, event_name(event))
-            if goals:
-                self._reach(user, slot, event, watermark_ms)
             hits = roles_of(event)
+            if hits.answer is not None and self._is_idle(hits, slot, watermark_ms):
+                hits = NO_HITS
             if (
                 hits is NO_HITS
                 and not (learns and program.teaches(event))
@@ -148,6 +143,15 @@ class Backtest:
                     continue
             self._apply(user, slot, event, watermark_ms, hits)
         self.watermark_ms = watermark_ms
+
+    def _is_idle(self, hits: Hits, slot: Slot, a: int) -> bool:
+        """It could only be credited, and nothing was said to the user, nor will be before `a`."""
+        if hits.cancels or hits.starts or hits.errors or hits.notes:
+            return False
+        state = slot.state
+        if state is None:
+            return slot.packed is None
+        return slot.wake >= a and not (state.touches or state.exposed)
 
     def _postponed(self, user: str, slot: Slot, e: int, a: int) -> bool:
         """Note activity in the slot alone; False when a timer of the user may come before it."""
@@ -164,6 +168,9 @@ class Backtest:
         return True
 
     def _apply(self, user: str, slot: Slot, event: Event, a: int, hits: Hits) -> None:
+        if hits.answer is not None and slot.wake < a:
+            # What is due before it is accepted before it, too.
+            self._fire(user, slot, a)
         state = self.held.state_of(user, slot)
         later = slot.seen > state.seen and catch_up(state, slot.seen)
         if later and slot.wake < a:
@@ -210,30 +217,13 @@ class Backtest:
         fire_before(self.program, user, state, limit_ms, self._effects)
         self._settle(user, slot, state)
 
-    def _reach(self, user: str, slot: Slot, event: Event, a: int) -> None:
-        """Credit a goal event, after whatever is due before it."""
-        goals = self._goals.get(event_name(event) or "")
-        if goals is None:
-            return
-        if slot.wake < a:
-            self._fire(user, slot, a)
-        if slot.creditable:
-            trigger = credited(goals, slot, event, occurred_at_ms(event, a))
-            if trigger is not None:
-                self.tally.triggers[trigger].converted += 1
-
     def _accept(self, user: str, state: UserState, admitted: list[Admitted]) -> None:
-        """Tell the patterns that wait for it that a message was accepted. A ghost ends where it was
-        decided."""
+        """Every message is accepted when it is decided, and a ghost ends there: what is credited,
+        and what patterns wait for, goes by that."""
         for delivery in admitted:
-            if delivery.ghost:
-                continue
-            name = outcome_name(delivery.trigger.id, Reason.ACCEPTED.lower())
-            if name in self.program.by_event:
-                a = max(self.watermark_ms, delivery.decided_at_ms)
-                record = OutcomeRecord(
-                    delivery.delivery_id, user, delivery.trigger.id, Reason.ACCEPTED, a
-                )
+            record = accepted_at_once(self.program, delivery)
+            if record is not None:
+                a = max(self.watermark_ms, record.at_ms)
                 apply_outcome(self.program, user, state, record, a, self._effects)
 
     def _settle(self, user: str, slot: Slot, state: UserState) -> None:
@@ -252,12 +242,15 @@ class Backtest:
             slot.state = None
         if effects.decisions:
             for decision in effects.decisions:
-                trigger = decision.trigger
-                self.tally.count(decision, slot, self.program, trigger in self._creditable)
+                self.tally.count(decision, slot, self.program)
                 if slot.trace is not None:
                     note_decision(slot, decision)
                 self._decided(decision)
             effects.decisions.clear()
+        if effects.outcomes:
+            for row in effects.outcomes:
+                self.tally.follow(row)
+            effects.outcomes.clear()
         if effects.merges:
             self._merge()
 

@@ -15,12 +15,12 @@ from zlib import crc32
 import msgspec
 
 from engine.backtest.run import Backtest
-from engine.backtest.users import Sent, Slot, Users
+from engine.backtest.users import Slot, Users
 from triggers.state import STATE_VERSION, encode_state
 
 FILE_NAME: Final = "backtest.state"
 #: Grows when the form of this file changes.
-FORMAT: Final = 1
+FORMAT: Final = 2
 _LENGTH_BYTES: Final = 4
 _RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
 
@@ -48,7 +48,6 @@ class _User(msgspec.Struct, array_like=True, gc=False):
     state: bytes | None
     seen: int
     last: str | None
-    creditable: tuple[Sent, ...]
     wake: int
     merged_into: str
 
@@ -111,7 +110,6 @@ def _write(out: IO[bytes], header: Header, run: Backtest) -> None:
                 state,
                 slot.seen,
                 slot.last,
-                slot.creditable,
                 slot.wake,
                 slot.merged_into,
             )
@@ -182,7 +180,6 @@ def _slots(path: Path, file: IO[bytes], check: int) -> Iterator[tuple[str, Slot]
                 wake=found.wake,
                 merged_into=found.merged_into,
                 last=found.last,
-                creditable=found.creditable,
             ),
         )
     if file.read() != check.to_bytes(_LENGTH_BYTES, "little"):

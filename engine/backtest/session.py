@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.backtest import saved
-from engine.backtest.goals import compile_goals
 from engine.backtest.run import Backtest
 from engine.backtest.saved import StateRefused
 from engine.backtest.spill import Spill, row_line
@@ -54,8 +53,7 @@ def make_run(
     """A backtest of these definitions, revision 1 each."""
     registered = [RegisteredTrigger(t, 1, t.state, 0) for t in definitions.triggers.values()]
     program = compile_program(1, registered, definitions.policies, definitions.documents)
-    goals = compile_goals(definitions.triggers.values())
-    return Backtest(program, decided, assume_devices=assume_devices, goals=goals, users=users)
+    return Backtest(program, decided, assume_devices=assume_devices, users=users)
 
 
 @dataclass(slots=True)

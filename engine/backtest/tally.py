@@ -4,9 +4,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine.backtest.users import CREDITABLE_MAX, Sent, Slot
+from engine.backtest.users import Slot
 from schemas.decisions import Decision
+from schemas.outcomes import OutcomeRow, Reaction
 from schemas.reasons import Outcome, Reason, Unevaluated
+from triggers.arms import CONTROL
+from triggers.exposure import GLOBAL_ARM
 from triggers.program import Program
 from triggers.state import DAY_MS
 
@@ -44,7 +47,7 @@ class Tally:
     unevaluated: Counter[tuple[str, Unevaluated]] = field(default_factory=Counter)
     evicted: Counter[str] = field(default_factory=Counter)
 
-    def count(self, decision: Decision, slot: Slot, program: Program, creditable: bool) -> None:
+    def count(self, decision: Decision, slot: Slot, program: Program) -> None:
         """Add one ended activation. Those of a user come in the order of their decision times."""
         tally = self.triggers.get(decision.trigger)
         if tally is None:
@@ -69,9 +72,6 @@ class Tally:
             trigger = program.triggers.get(decision.trigger)
             if trigger is not None and trigger.marketing:
                 slot.last = decision.trigger
-            if creditable:
-                kept = slot.creditable[1 - CREDITABLE_MAX :]
-                slot.creditable = (*kept, Sent(decision.at_ms, decision.trigger))
         else:
             # One that went into the message of another has no reason but its outcome: BUNDLED.
             reason = (decision.reason or decision.outcome).value
@@ -82,6 +82,11 @@ class Tally:
                 slot.last = decision.trigger
             if decision.reason in _BLOCKED and slot.last is not None:
                 self.collisions[decision.trigger, slot.last, reason] += 1
+
+    def follow(self, row: OutcomeRow) -> None:
+        """Add what became of a message; what the control groups did is no conversion."""
+        if row.kind == Reaction.CONVERTED and row.variant not in (CONTROL, GLOBAL_ARM):
+            self.triggers[row.trigger].converted += 1
 
     def _sent(self, decision: Decision, slot: Slot, day: int) -> None:
         slot.sent += 1

@@ -16,18 +16,8 @@ from triggers.state import Device, UserState, decode_state, encode_state
 FOREVER_MS: Final = 1 << 62
 #: Decoded states kept; one takes about a kilobyte, encoded about 150 bytes.
 DECODED_MAX: Final = 100_000
-#: Deliveries of a user that a goal can still credit.
-CREDITABLE_MAX: Final = 16
 #: Stands for the phone of every user; it never changes, so all of them share it.
 ASSUMED = Device("assumed", "android", FOREVER_MS)
-
-
-class Sent(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """An admitted delivery that its trigger's goal may credit; milliseconds."""
-
-    at: int
-    trigger: str
-    converted: bool = False
 
 
 class Slot(msgspec.Struct, gc=False):
@@ -39,8 +29,8 @@ class Slot(msgspec.Struct, gc=False):
     `merged_into`: the profile this one is a part of.
 
     For the report: `sent` messages, `day_sent` of them on `day`, `day_most` on the worst day;
-    `last` the trigger of the last one that counted for spacing; `creditable` what a goal may
-    credit; `trace` the events and decisions of a user whose timeline is kept.
+    `last` the trigger of the last one that counted for spacing; `trace` the events and decisions of
+    a user whose timeline is kept.
     """
 
     state: UserState | None = None
@@ -54,7 +44,6 @@ class Slot(msgspec.Struct, gc=False):
     day_sent: int = 0
     day_most: int = 0
     last: str | None = None
-    creditable: tuple[Sent, ...] = ()
     trace: list[tuple[int, str, str]] | None = None
 
 

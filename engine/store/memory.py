@@ -23,6 +23,9 @@ from engine.store.keys import JOURNAL_MAX
 from engine.store.ring import Claimed, Ring
 from triggers.program import Withdrawals
 
+#: A counter of Redis has 64 bits.
+COUNTER_BEYOND = 2**63
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -221,7 +224,10 @@ def _apply_users(held: _Shard, commit: Commit) -> None:
         if kept:
             held.journal[user] = kept
     for name, number in commit.funnel.items():
-        held.funnel[name] = held.funnel.get(name, 0) + number
+        # As Redis: what would lead beyond 64 bits is left out.
+        counted = held.funnel.get(name, 0) + number
+        if all(-COUNTER_BEYOND <= one < COUNTER_BEYOND for one in (number, counted)):
+            held.funnel[name] = counted
     for name, number in commit.pending.items():
         left = held.pending.pop(name, 0) + number
         if left:

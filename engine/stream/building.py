@@ -19,6 +19,7 @@ from schemas.deliveries import (
     decode_delivery,
     encode_delivery,
 )
+from schemas.outcomes import outcome_record
 from schemas.reasons import Reason
 from schemas.topics import Topics
 from triggers.effects import Admitted, Effects
@@ -146,6 +147,15 @@ def decision_messages(effects: Effects, origin: Origin) -> list[OutMessage]:
     return [
         OutMessage(topic, origin.shard, decision.user.encode(), decision_record(decision))
         for decision in effects.decisions
+    ]
+
+
+def outcome_messages(effects: Effects, origin: Origin) -> list[OutMessage]:
+    """One record for each thing that became of a delivery."""
+    topic = origin.topics.outcomes
+    return [
+        OutMessage(topic, origin.shard, row.user.encode(), outcome_record(row))
+        for row in effects.outcomes
     ]
 
 

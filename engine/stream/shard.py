@@ -31,6 +31,7 @@ from engine.stream.building import (
     delivery_messages,
     fill_effects,
     fill_states,
+    outcome_messages,
     withdrawals_met,
 )
 from engine.stream.forwarding import passed_on, went_round
@@ -509,6 +510,7 @@ class Shard:
         fill_states(commit, work.touched)
         fill_effects(commit, work.effects)
         work.messages += decision_messages(work.effects, self._origin)
+        work.messages += outcome_messages(work.effects, self._origin)
         self._route_deliveries(work, commit)
         entry = Entry(commit.commit_id, list(work.messages))
         if work.messages:

@@ -36,6 +36,10 @@ def reasons(timeline: Timeline) -> list[str]:
 
 
 def _of_step(trigger: CompiledTrigger, step: Step) -> Iterable[str]:
+    if step.unsent:
+        yield f"no message of {step.unsent} was sent before"
+    if step.given.outcome is not None:
+        return
     name = role_name(step.event)
     wants = [("when", want.filter) for want in trigger.pattern.wants if want.name in (name, ANY)]
     cancels = [
@@ -111,4 +115,6 @@ def _value(value: Any) -> str:
 
 
 def _label(event: Event) -> str:
+    if event.type == "outcome":
+        return f"outcome {event.message_id.partition(':')[2]}"
     return event_name(event) or event.type

@@ -13,8 +13,9 @@ from schemas.decisions import Decision
 from schemas.deliveries import Delivery
 from schemas.events import Event
 from schemas.reasons import Outcome, Reason, Unevaluated
-from schemas.records import OutcomeRecord
+from schemas.records import OutcomeRecord, outcome_event
 from triggers.decide import (
+    accepted_at_once,
     apply_event,
     apply_merge,
     apply_merged,
@@ -25,7 +26,6 @@ from triggers.decide import (
 )
 from triggers.definition import TriggerDefinition
 from triggers.effects import Admitted, Effects
-from triggers.names import outcome_name
 from triggers.program import NO_HITS, Hits
 from triggers.state import DAY_MS, Device, Instance, UserState
 from triggers.testcases import TEST_USER, GivenEvent
@@ -56,13 +56,15 @@ class Got:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An event that was applied: the roles it had, the instances that outlived it."""
+    """An event that was applied: the roles it had, the instances that outlived it. `unsent`: the
+    trigger of which there was no message that an outcome could be told of."""
 
     given: GivenEvent
     event: Event
     hits: Hits
     unevaluated: tuple[tuple[str, Unevaluated], ...]
     pending: tuple[Instance, ...]
+    unsent: str = ""
 
 
 @dataclass(slots=True)
@@ -75,15 +77,19 @@ class Timeline:
     started: bool = False
     _states: dict[str, UserState] = field(default_factory=dict)
     _events: dict[str, Event] = field(default_factory=dict)
+    #: (user, trigger) -> the last delivery.
+    _sent: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def play(self) -> None:
         """Apply the events and everything that falls due between and after them."""
         test = self.case.test
         for number, given in enumerate(test.events, start=1):
-            event = self._event(given, number)
             a = test.now_ms + given.at_ms
             self._advance(a)
-            self._apply(given, event, a)
+            if given.outcome is None:
+                self._apply(given, self._event(given, number), a)
+            else:
+                self._tell(given, given.outcome, a)
         offsets_ms = [given.at_ms for given in test.events]
         offsets_ms += [expected.at_ms for expected in test.expect]
         last_ms = max(offsets_ms, default=0)
@@ -134,6 +140,24 @@ class Timeline:
         self.steps.append(Step(given, event, hits, unevaluated, tuple(state.instances)))
         self._collect(state, effects)
 
+    def _tell(self, given: GivenEvent, outcome: str, a: int) -> None:
+        """What became of the last message of a trigger, as the engine's own record says it."""
+        user = given.user or TEST_USER
+        while into := self._state(user).merged_into:
+            user = into
+        trigger = given.trigger or self.case.trigger.id
+        at_ms = given.at_ms if given.occurred_at_ms is None else given.occurred_at_ms
+        at_ms += self.case.test.now_ms
+        delivery = self._sent.get((user, trigger))
+        record = OutcomeRecord(delivery or "", user, trigger, Reason(outcome.upper()), at_ms)
+        state, effects = self._state(user), Effects()
+        if delivery is not None:
+            apply_outcome(self.case.program, user, state, record, a, effects)
+        event, unsent = outcome_event(record, a), "" if delivery else trigger
+        unevaluated = tuple(effects.unevaluated)
+        self.steps.append(Step(given, event, NO_HITS, unevaluated, tuple(state.instances), unsent))
+        self._collect(state, effects)
+
     def _merge(self, anonymous: str, known: str, a: int) -> None:
         """What the shards of both profiles tell each other, at once."""
         program = self.case.program
@@ -180,16 +204,18 @@ class Timeline:
 
     def _collect(self, state: UserState, effects: Effects) -> None:
         deliveries = {admitted.delivery_id: admitted for admitted in effects.deliveries}
+        for name, admitted in deliveries.items():
+            if not admitted.ghost:
+                self._sent[admitted.user, admitted.trigger.id] = name
         for decision in effects.decisions:
             # What was bundled names the delivery of the one that was admitted.
             said = decision.outcome is Outcome.ADMITTED
-            admitted = deliveries.get(decision.delivery_id or "") if said else None
-            self.got.append(self._outcome(decision, admitted))
+            found = deliveries.get(decision.delivery_id or "") if said else None
+            self.got.append(self._outcome(decision, found))
         if deliveries:
             # Every send is accepted at once, as in a backtest.
             for admitted in deliveries.values():
-                if not admitted.ghost:
-                    self._accept(state, admitted)
+                self._accept(state, admitted)
             state.pending.clear()
         pattern = self.case.program.triggers[self.case.trigger.id].pattern
         self.started |= any(got.trigger == self.case.trigger.id for got in self.got)
@@ -197,13 +223,11 @@ class Timeline:
 
     def _accept(self, state: UserState, admitted: Admitted) -> None:
         """Tell the patterns that wait for it; what they admit is collected in its turn."""
-        trigger, at_ms = admitted.trigger.id, admitted.decided_at_ms
-        if outcome_name(trigger, Reason.ACCEPTED.lower()) not in self.case.program.by_event:
-            return
-        record = OutcomeRecord(admitted.delivery_id, admitted.user, trigger, Reason.ACCEPTED, at_ms)
-        effects = Effects()
-        apply_outcome(self.case.program, admitted.user, state, record, at_ms, effects)
-        self._collect(state, effects)
+        record = accepted_at_once(self.case.program, admitted)
+        if record is not None:
+            effects = Effects()
+            apply_outcome(self.case.program, admitted.user, state, record, record.at_ms, effects)
+            self._collect(state, effects)
 
     def _outcome(self, decision: Decision, admitted: Admitted | None) -> Got:
         title = body = error = None

@@ -90,11 +90,13 @@ local function write_journal(args, at)
     return last + 1
 end
 
+-- A counter has 64 bits. What would lead beyond is left out: an error here would stop the shard with
+-- half a commit applied, and clients say what a goal is worth.
 local function count_funnel(key)
     return function(args, at)
         local last = at + tonumber(args[at])
         for i = at + 1, last, 2 do
-            redis.call('HINCRBY', key, args[i], args[i + 1])
+            redis.pcall('HINCRBY', key, args[i], args[i + 1])
         end
         return last + 1
     end

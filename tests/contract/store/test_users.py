@@ -168,6 +168,18 @@ async def test_funnel_counters_add_up(store: AnyStore, shard: Shard) -> None:
     assert await store.funnel(7) == {"matched": 3, "value": 250}
 
 
+async def test_a_counter_that_would_overflow_stays_and_the_commit_applies(
+    store: AnyStore, shard: Shard
+) -> None:
+    await shard.write(funnel={"value": 2**63 - 10, "debt": -(2**63) + 10})
+    for number in (10, 2**63, 10**30):
+        funnel = {"value": number, "debt": -number - 1, "matched": 1}
+        await shard.write(funnel=funnel, journal={"ann": [b"1"]})
+    await shard.write(funnel={"value": 9})
+    assert await store.funnel(7) == {"value": 2**63 - 1, "debt": -(2**63) + 10, "matched": 3}
+    assert await store.journal(7, "ann") == [b"1"] * 3
+
+
 async def test_what_was_read_does_not_change_with_the_store(store: AnyStore, shard: Shard) -> None:
     await shard.write(
         journal={"ann": [b"1"]}, funnel={"a": 1}, withheld={"d": b""}, forwarded={1: 1}

@@ -17,7 +17,8 @@ from engine.store.redis import RedisStore
 from engine.stream.worker import Worker
 from engine.tasks import spawn
 from engine.topics import ensure_topics
-from schemas.kinds import Kind, sealed_headers
+from schemas.kinds import Kind, header, sealed_headers
+from schemas.marks import SEQ_HEADER
 from schemas.partitioner import partition_of
 from schemas.reasons import Reason
 from schemas.records import OutcomeRecord, encode
@@ -142,8 +143,8 @@ class Rig:
             enable_auto_commit=False,
         )
 
-    async def rows(self, topic: str) -> list[dict[str, Any]]:
-        """Everything on a topic, decoded."""
+    async def rows(self, topic: str, *, once: bool = False) -> list[dict[str, Any]]:
+        """Everything on a topic, decoded; `once`: without what an outbox has published again."""
         async with AIOKafkaConsumer(
             bootstrap_servers=self.settings.kafka_servers, group_id=None
         ) as consumer:
@@ -153,9 +154,14 @@ class Rig:
             consumer.assign(tps)
             await consumer.seek_to_beginning(*tps)
             found: list[dict[str, Any]] = []
+            marks: set[bytes | None] = set()
             while any([await consumer.position(tp) < ends[tp] for tp in tps]):
                 batches = await consumer.getmany(timeout_ms=200)
-                found += [msgspec.json.decode(r.value) for rs in batches.values() for r in rs]
+                for record in (record for records in batches.values() for record in records):
+                    mark = header(record.headers, SEQ_HEADER)
+                    if not once or mark not in marks:
+                        found.append(msgspec.json.decode(record.value))
+                    marks.add(mark)
         return found
 
     async def decisions(self) -> list[tuple[str, str, str]]:

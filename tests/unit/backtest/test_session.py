@@ -67,6 +67,13 @@ def test_the_runs_of_a_split_history_decide_together_what_one_run_decides(
         assert sorted(together) == sorted(expected)
 
 
+def test_a_goal_of_the_next_run_credits_a_message_of_the_run_before(tmp_path: Path) -> None:
+    found = definitions(LOOK)
+    run_session(found, [event(0, "ann", "Product Viewed")], tmp_path)
+    after, _ = run_session(found, [event(HOUR, "ann", "Order Completed")], tmp_path)
+    assert after.run.tally.triggers["look"].converted == 1
+
+
 def test_row_numbers_go_on_where_the_last_run_stopped(tmp_path: Path) -> None:
     found = definitions(CART)
     first, _ = run_session(found, [event(0, "ann", "Product Added")], tmp_path, rows=7)

@@ -6,6 +6,7 @@ from engine.testing.cases import cases_of
 from engine.testing.run import run_case
 from tests.unit.testing.playing import CART, cases, diff, verdict
 from triggers.loader import load_workspace
+from triggers.workspace import DefinitionErrors
 
 ADDED = "{at: 0m, event: Added, properties: {price: 50, id: p1, name: Boots}}"
 SAYS = (
@@ -285,3 +286,44 @@ def test_an_expectation_names_the_arm_of_its_user() -> None:
     other = verdict(events, expect.replace("variant: a", "variant: b"), trigger=VARIED)
     assert '- 0s ADMITTED, user u7, variant b, title "Hi"' in diff(other)
     assert '+ 0s ADMITTED, user u7, variant a, title "Hi", body "b"' in diff(other)
+
+
+AFTER = "id: cart\nwhen: {{outcome: {}, trigger: first}}\n"
+FIRST = "id: first\nwhen: {event: Added}\n"
+
+
+@pytest.mark.parametrize("stage", ["delivered", "opened", "clicked", "unsubscribed"])
+def test_an_outcome_is_told_of_the_last_message_of_a_trigger(stage: str) -> None:
+    added, again = "{at: 0s, event: Added}", "{at: 1h, event: Added}"
+    told = f"{{at: 2h, outcome: {stage}, trigger: first}}"
+    found = verdict(
+        f"{added}, {again}, {told}, {told}",
+        "{at: 2h, outcome: ADMITTED}",
+        "with: [first]",
+        trigger=AFTER.format(stage),
+        first=FIRST,
+    )
+    assert found.passed, diff(found)
+
+
+def test_an_outcome_without_any_message_is_explained() -> None:
+    told = "{at: 2h, outcome: clicked, trigger: first}"
+    found = verdict(told, "", "with: [first]", trigger=AFTER.format("clicked"), first=FIRST)
+    assert found.why == ("2h outcome clicked: no message of first was sent before",)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ("{at: 0s, outcome: clicked, event: A}", "an outcome has no `event`"),
+        ("{at: 0s, outcome: clicked, properties: {a: 1}}", "an outcome has no `properties`"),
+        ("{at: 0s, outcome: clickd}", "did you mean 'clicked'"),
+        ("{at: 0s, outcome: clicked, trigger: other}", "name it in `with`"),
+        ("{at: 0s, event: A, trigger: cart}", "`trigger` goes with `outcome` only"),
+        ("{at: 0s, signal: a, outcome: clicked}", "a signal has no `outcome`"),
+    ],
+)
+def test_a_faulty_outcome_is_told_where(event: str, said: str) -> None:
+    with pytest.raises(DefinitionErrors) as caught:
+        verdict(event, "")
+    assert said in str(caught.value)

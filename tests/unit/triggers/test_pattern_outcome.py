@@ -6,8 +6,8 @@ import pytest
 
 from schemas.reasons import Reason
 from tests.unit.triggers.user import HELLO, User, ms, program_of
-from triggers.patterns.outcome import DELIVERIES_MAX, STAGE_EVENTS
-from triggers.state import DAY_MS, decode_state, encode_state
+from triggers.answers import STAGE_EVENTS
+from triggers.state import DAY_MS, TOUCHES_MAX, decode_state, encode_state
 from triggers.workspace import DefinitionErrors
 
 
@@ -117,17 +117,17 @@ def test_deliveries_are_known_for_30_days_and_then_forgotten() -> None:
     user.event("31d", "Push Clicked", delivery_id=delivery)
     assert of_reaction(user) == []
     user.fire("40d")
-    assert user.state.patterns == {}
+    assert user.state.touches == []
 
 
 def test_the_most_recent_deliveries_are_kept() -> None:
     user = user_of("clicked")
     ids = []
-    for hour in range(DELIVERIES_MAX + 3):
+    for hour in range(TOUCHES_MAX + 3):
         ids.append(sent(user, f"{hour}h"))
         user.outcome(f"{hour}h1m", Reason.ACCEPTED)
-    assert len(user.state.patterns["reaction"][1]) == DELIVERIES_MAX
-    assert user.effects.evicted["reactions"] == 3
+    assert len(user.state.touches) == TOUCHES_MAX
+    assert user.effects.evicted["touches"] == 3
     user.event("30h", "Push Clicked", delivery_id=ids[0])
     user.event("31h", "Push Clicked", delivery_id=ids[-1])
     assert [line.split()[0] for line in of_reaction(user)] == ["1d7h"]

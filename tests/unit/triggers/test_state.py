@@ -17,6 +17,7 @@ from triggers.state import (
     Exposure,
     Instance,
     NewerState,
+    Touch,
     UserState,
     decode_state,
     encode_state,
@@ -171,3 +172,18 @@ def test_a_large_value_keeps_what_a_state_has_room_for(value: Any) -> None:
     assert kept
     assert len(kept) < len(value)
     assert len(msgspec.msgpack.encode(kept)) < 6 * KEPT_CHARS_MAX
+
+
+def test_a_user_in_three_experiments_is_stored_in_less_than_600_bytes() -> None:
+    state = shopper("f" * APNS_TOKEN_CHARS)
+    names = ("abandoned-cart", "price-drop", "win-back")
+    state.exposed = {name: Exposure("a", AT, 3, 1, 19_990_000) for name in names}
+    state.touches = [Touch(bytes(16), names[0], AT, 250, seen=4, revision=3, variant="a")]
+    assert len(encode_state(state)) < 600
+
+
+def test_a_message_that_is_followed_takes_about_50_bytes() -> None:
+    one, two = UserState(), UserState()
+    touch = Touch(bytes(16), "abandoned-cart", AT, 250, seen=4, revision=3, variant="a")
+    one.touches, two.touches = [touch], [touch, touch]
+    assert len(encode_state(two)) - len(encode_state(one)) <= 54
