@@ -187,6 +187,7 @@ class Claim(NamedTuple):
 
     `counted`: a marketing message, which enters the user's ring of claim times. `after`: the offset
     of the log that the store must have applied, or what it knows of claims is not all.
+    `closed_until_ms`: the end of the closed hours at `now_ms`, 0 when they are open.
     """
 
     shard: int
@@ -198,6 +199,7 @@ class Claim(NamedTuple):
     limits: Limits
     counted: bool = True
     after: int = -1
+    closed_until_ms: int = 0
 
 
 class Verdict(NamedTuple):
