@@ -16,7 +16,7 @@ from tests.reference.patterns import DAY, named
 #: T9: outcomes after which nothing reached the user for certain.
 GIVEN_BACK = (
     *("CANCELLED", "NO_LONGER_TRUE", "EXPIRED", "TEMPLATE_ERROR", "TEMPLATE_ABORT", "REJECTED"),
-    *("PROVIDER_ERROR", "UNREGISTERED", "COOLDOWN", "SPACING", "FREQUENCY_CAP"),
+    *("PROVIDER_ERROR", "UNREGISTERED", "COOLDOWN", "SPACING", "FREQUENCY_CAP", "QUIET_HOURS"),
 )
 
 Document = Mapping[str, Any]
