@@ -188,6 +188,7 @@ class Claim(NamedTuple):
     `counted`: a marketing message, which enters the user's ring of claim times. `own`: the ghost of
     a trigger's own control group, which enters it for the cooldown of the trigger alone. `after`:
     the offset of the log that the store must have applied, or what it knows of claims is not all.
+    `closed_until_ms`: the end of the closed hours at `now_ms`, 0 when they are open.
     """
 
     shard: int
@@ -200,6 +201,7 @@ class Claim(NamedTuple):
     counted: bool = True
     after: int = -1
     own: bool = False
+    closed_until_ms: int = 0
 
 
 class Verdict(NamedTuple):

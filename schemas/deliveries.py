@@ -74,6 +74,11 @@ class Delivery(msgspec.Struct, omit_defaults=True, gc=False):
     ghost: str = ""
     version: int = 1
 
+    def closed_until_ms(self, now_ms: int) -> int:
+        """The end of the closed hours at `now_ms`, 0 when they are open."""
+        pairs = zip(self.closed[::2], self.closed[1::2], strict=True)
+        return next((end_ms for start_ms, end_ms in pairs if start_ms <= now_ms < end_ms), 0)
+
 
 _decoder = msgspec.json.Decoder(Delivery)
 

@@ -143,6 +143,7 @@ def apply_merged(
     instances.count(state, -1, out)
     absorb(program, user, state, moved, a, out)
     instances.count(state, 1, out)
+    holding.bound(program, user, state, a, out)
     _settle(program, user, state, out)
     return True
 

@@ -37,7 +37,8 @@ def hold(program: Program, candidate: Candidate, state: UserState, at: int, out:
     trigger = candidate.trigger
     hours = _hours(trigger)
     since = candidate.held_at or at
-    release_at = min(opening(hours, candidate, state, at), since + hours.at_most_ms)
+    opens = opening(_waited_for(hours), candidate, state, at)
+    release_at = min(opens, since + hours.at_most_ms)
     held = Held(
         trigger=trigger.id,
         since=since,
@@ -54,11 +55,24 @@ def hold(program: Program, candidate: Candidate, state: UserState, at: int, out:
     if not candidate.held_at:
         out.journal.append(Journal(candidate.user, at, trigger.id, "HELD", candidate.activation))
         out.funnel[stage(trigger, at, "HELD")] += 1
-    if len(state.held) > HELD_MAX:
-        # Towards silence, and the newest stay: they are what is sent first anyway.
+    bound(program, candidate.user, state, at, out)
+
+
+def bound(program: Program, user: str, state: UserState, at: int, out: Effects) -> None:
+    """Overflow ends the oldest: towards silence, and the newest are what is sent first anyway."""
+    while len(state.held) > HELD_MAX:
         oldest = min(state.held, key=lambda one: (one.since, one.trigger, one.waiting[0].per))
-        _end(program, candidate.user, state, oldest, at, Outcome.EXPIRED, None, out)
+        _end(program, user, state, oldest, at, Outcome.EXPIRED, None, out)
         out.evicted["held"] += 1
+
+
+def _waited_for(hours: Hours) -> Hours:
+    """Only these wait: the other closed hours refuse for good, at the release as at any time."""
+    return hours._replace(
+        quiet=hours.quiet if hours.waits_quiet else (),
+        shut=hours.shut if hours.waits_send_at else (),
+        usual=hours.usual and hours.waits_send_at,
+    )
 
 
 def release(
@@ -95,7 +109,9 @@ def look_again(program: Program, user: str, state: UserState, a: int) -> None:
         trigger = program.triggers.get(held.trigger)
         if trigger is None or trigger.hours is None:
             continue
-        opens = opening(trigger.hours, _candidate_of(trigger, user, held), state, a)
+        # As one that comes now: its usual hour is another one by the new clock.
+        candidate = _candidate_of(trigger, user, held)._replace(held_at=0)
+        opens = opening(_waited_for(trigger.hours), candidate, state, a)
         held.release_at = max(min(opens, held.since + trigger.hours.at_most_ms), a + 1)
 
 

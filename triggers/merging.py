@@ -23,7 +23,6 @@ from triggers.rotation import unite_texts
 from triggers.state import (
     COOLDOWNS_MAX,
     DEVICES_MAX,
-    HELD_MAX,
     INSTANCES_MAX,
     REMEMBERED_MAX,
     Bundle,
@@ -117,7 +116,7 @@ def absorb(
         _move(program, state, instance)
     state.bundles += moved.bundles
     state.settling += moved.settling
-    state.held = sorted(state.held + moved.held, key=lambda held: held.since)[-HELD_MAX:]
+    state.held += moved.held
     unite_usual(state, moved)
     _end_the_cancelled(program, user, state, a, out)
     state.traits = {**moved.traits, **state.traits}

@@ -1,6 +1,5 @@
 """What happens next to a delivery: pure decisions from the gate's verdict and providers' answers.
 
-- `out_of_hours`: it comes while it must not be sent.
 - `after_verdict`: the gate has answered a claim.
 - `after_sends`: every device of a claimed delivery has its answer.
 
@@ -133,18 +132,6 @@ def after_verdict(
         reason = verdict.reason or Reason.FREQUENCY_CAP
         return _finish(reason, delivery.attempt, uncertain)
     return _finish(_ENDS[verdict.answer], delivery.attempt, uncertain)
-
-
-def out_of_hours(delivery: Delivery, now_ms: int, uncertain: bool) -> Finish | Requeue | None:
-    """What becomes of a delivery that comes to the gate while it must not be sent: later, or not
-    at all. None: it may be sent. A claim is not asked for, so a cancel is found when it is."""
-    closed = delivery.closed
-    for start_ms, end_ms in zip(closed[::2], closed[1::2], strict=False):
-        if start_ms <= now_ms < end_ms:
-            if end_ms < delivery.expires_at_ms:
-                return Requeue(end_ms - now_ms, delivery.attempt, uncertain)
-            return _finish(Reason.QUIET_HOURS, delivery.attempt, uncertain)
-    return None
 
 
 def _wait(delivery: Delivery, verdict: Verdict, now_ms: int, uncertain: bool, rules: Rules) -> Next:

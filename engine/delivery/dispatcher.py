@@ -27,7 +27,6 @@ from engine.delivery.attempt import (
     after_sends,
     after_verdict,
     ghost_of,
-    out_of_hours,
     unsent,
 )
 from engine.delivery.fences import Fences
@@ -188,12 +187,6 @@ class Dispatcher:
                 # should it expire, the gate will say so.
                 wait_ms = max(int(blocked_s * 1000), self._rules.tiers_ms[0])
                 self._end(item, _later(item, wait_ms))
-            elif closed := out_of_hours(
-                item.delivery,
-                self._rules.gate_now_ms(item.delivery, clock.now_ms()),
-                item.uncertain,
-            ):
-                self._end(item, closed)
             else:
                 wanted.append(item)
         if not wanted:
@@ -223,17 +216,19 @@ class Dispatcher:
 
     def _question(self, delivery: Delivery, now_ms: int) -> Claim:
         own = delivery.ghost == Reason.CONTROL
+        gate_now_ms = self._rules.gate_now_ms(delivery, now_ms)
         return Claim(
             delivery.shard,
             delivery.delivery_id,
             delivery.user,
             delivery.trigger,
-            self._rules.gate_now_ms(delivery, now_ms),
+            gate_now_ms,
             self._rules.lease_ms,
             NO_LIMITS if self._rules.log_clock else delivery.limits,
             delivery.marketing and not own,
             self._around.fences.after(delivery),
             own,
+            delivery.closed_until_ms(gate_now_ms),
         )
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:

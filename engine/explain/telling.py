@@ -155,7 +155,8 @@ def check_text(check: Weighed, clock: Clock, at_ms: int) -> str:
     separator = ": " if check.reason else " "
     free_at = check.values.get("free_at")
     if check.reason and free_at is not None:
-        facts = f"{facts}, free at {clock(free_at)}"
+        word = "opens" if check.name == "quiet" else "free"
+        facts = f"{facts}, {word} at {clock(free_at)}"
     return _plain(f"{name}{separator}{facts}" if facts else name)
 
 

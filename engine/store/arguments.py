@@ -67,6 +67,7 @@ def claim_command(claim: Claim, tag: str, token: str) -> Command:
         token,
         "g" if claim.own else int(claim.counted),
         claim.after,
+        claim.closed_until_ms,
     ]
     _add_limits(words, claim.limits)
     return words

@@ -55,6 +55,8 @@ class Ring:
             if not made.is_ghost and _blocks(made, limits.spacing_ms, now_ms)
         ]
         refused += [(Reason.FREQUENCY_CAP, at_ms) for at_ms in self._caps_free_at(limits, now_ms)]
+        if claim.closed_until_ms > now_ms:
+            refused.append((Reason.QUIET_HOURS, claim.closed_until_ms))
         if not refused:
             return None
         return Verdict(

@@ -367,9 +367,10 @@ local function is_behind(meta, after)
 end
 
 -- KEYS: the ledger entry, the user's ring, the meta hash.
--- ARGV: now, lease, delivery, trigger, token, counted, after, then the limits as read_limits has
--- them. A claim that is not counted (0, transactional) stays out of the ring; one counted as the
--- ghost of the trigger's own control group (g) enters it with the mark of a ghost.
+-- ARGV: now, lease, delivery, trigger, token, counted, after, the end of the closed hours (0: open),
+-- then the limits as read_limits has them. A claim that is not counted (0, transactional) stays out
+-- of the ring; one counted as the ghost of the trigger's own control group (g) enters it with the
+-- mark of a ghost.
 -- The token names this very question: asked again with it, the answer is SEND again.
 local function claim(keys, args)
     local entry, now = keys[1], tonumber(args[1])
@@ -400,8 +401,12 @@ local function claim(keys, args)
         return {'BEHIND', 0, ''}
     end
     local ring = read_ring(keys[2])
-    local limits = read_limits(args, 8)
+    local limits = read_limits(args, 9)
     local reason, free_at = refusal(ring, limits, now, args[4])
+    local closed_until = tonumber(args[8])
+    if closed_until > now then
+        reason, free_at = reason or 'QUIET_HOURS', math.max(free_at, closed_until)
+    end
     if reason then
         return {'REFUSED', free_at, reason}
     end

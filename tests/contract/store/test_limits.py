@@ -230,3 +230,40 @@ async def test_no_ring_grows_beyond_the_bound(store: AnyStore, shard: Shard) -> 
 async def test_a_limit_of_zero_blocks_nothing_even_after_a_later_claim(shard: Shard) -> None:
     assert await shard.sent("d0", 1_000) == SEND
     assert await shard.sent("d1", 900, limits=Limits(caps=[(1, 0)])) == SEND
+
+
+async def test_closed_hours_refuse_until_they_end(shard: Shard) -> None:
+    closed = refused(Reason.QUIET_HOURS, 150)
+    assert await shard.sent("d0", 149, closed_until_ms=150) == closed
+    assert await shard.claim("d0", 149, closed_until_ms=150, counted=False) == closed
+    assert await shard.claim("d0", 150, closed_until_ms=0) == SEND
+
+
+async def test_a_limit_beside_closed_hours_names_the_reason_and_the_later_one_the_time(
+    shard: Shard,
+) -> None:
+    limits = Limits(spacing_ms=50)
+    assert await shard.sent("d0", 100) == SEND
+    asked = await shard.sent("d1", 120, limits=limits, closed_until_ms=200)
+    assert asked == refused(Reason.SPACING, 200)
+    assert await shard.claim("d1", 121, limits=limits, closed_until_ms=140) == refused(
+        Reason.SPACING, 150
+    )
+
+
+async def test_what_was_claimed_before_the_hours_closed_is_never_called_unsent(
+    shard: Shard,
+) -> None:
+    # Its outcome was lost: it may have arrived, so closed hours must not refund it.
+    assert await shard.sent("d0", 100) == SEND
+    wait = await shard.claim("d0", 150, closed_until_ms=900)
+    assert wait == Verdict(GateAnswer.WAIT, 200)
+    unknown = await shard.claim("d0", 200, closed_until_ms=900)
+    assert unknown == Verdict(GateAnswer.UNKNOWN)
+
+
+async def test_a_cancel_counts_more_than_closed_hours(shard: Shard) -> None:
+    await shard.open("d0")
+    await shard.write(cancelled=[("d0", 100)])
+    answer = await shard.claim("d0", 120, closed_until_ms=900)
+    assert answer == Verdict(GateAnswer.CANCELLED)

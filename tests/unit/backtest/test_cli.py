@@ -93,6 +93,19 @@ def test_a_policy_value_can_be_set_for_one_run(folder: Path, events: Path) -> No
     assert json.loads(answer.stdout)["triggers"]["look"]["suppressed"] == {"COOLDOWN": 1}
 
 
+def test_quiet_hours_can_be_tried_for_one_run_and_drained(folder: Path, events: Path) -> None:
+    out = folder.parent / "decisions.jsonl"
+    options = ["--set", 'policy.default.quiet=["00:00", "23:59"]', "--decisions", out]
+    held = tripline("backtest", folder, "-e", events, *options)
+    # Of the second day nothing has been released when the events end.
+    assert "still pending" in held.output
+    tripline("backtest", folder, "-e", events, *options, "--drain")
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    sent = [row["at"] for row in rows if row["outcome"] == "ADMITTED"]
+    assert sent
+    assert all(at.endswith("T23:59:00.000Z") for at in sent)
+
+
 def test_grace_is_short_for_the_grace_of_every_policy(folder: Path, events: Path) -> None:
     out = folder.parent / "decisions.jsonl"
     tripline("backtest", folder, "-e", events, "--grace", "7s", "--decisions", out)

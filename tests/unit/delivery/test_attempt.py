@@ -18,7 +18,6 @@ from engine.delivery.attempt import (
     Send,
     after_sends,
     after_verdict,
-    out_of_hours,
     unsent,
 )
 from engine.delivery.senders import SendKind, SendResult
@@ -291,19 +290,16 @@ def test_the_tier_is_the_shortest_that_is_long_enough() -> None:
     assert [RULES.tier_of(wait_ms) for wait_ms in waits_ms] == [0, 0, 1, 1, 2, 2, 3, 3, 3]
 
 
-def test_a_delivery_that_comes_in_closed_hours_waits_for_their_end() -> None:
-    closed = [NOW_MS - 5_000, NOW_MS + 60_000, NOW_MS + 90_000, NOW_MS + 120_000]
-    coming = delivery(closed=closed)
-    assert out_of_hours(coming, NOW_MS, False) == Requeue(60_000, 0)
-    assert out_of_hours(coming, NOW_MS + 60_000, False) is None
-    assert out_of_hours(coming, NOW_MS + 90_000, True) == Requeue(30_000, 0, uncertain=True)
-    assert out_of_hours(delivery(), NOW_MS, False) is None
-
-
-def test_a_delivery_that_expires_in_closed_hours_ends_refunded() -> None:
-    coming = delivery(closed=[NOW_MS, EXPIRES_MS])
-    assert out_of_hours(coming, NOW_MS, False) == Finish(Reason.QUIET_HOURS, 0, release=False)
+def test_a_delivery_that_is_refused_in_closed_hours_waits_for_their_end_or_ends_refunded() -> None:
+    open_ms = EXPIRES_MS - 1
+    assert verdict(GateAnswer.REFUSED, open_ms, Reason.QUIET_HOURS) == Requeue(open_ms - NOW_MS, 0)
+    ended = verdict(GateAnswer.REFUSED, EXPIRES_MS, Reason.QUIET_HOURS)
+    assert ended == Finish(Reason.QUIET_HOURS, 0)
     assert Reason.QUIET_HOURS in REFUNDED
-    ended = out_of_hours(coming, NOW_MS, True)
-    assert isinstance(ended, Finish)
-    assert ended.reason is Reason.UNKNOWN
+
+
+def test_the_end_of_closed_hours_is_open_and_their_start_is_not() -> None:
+    coming = delivery(closed=[100, 200, 300, 400])
+    found = [coming.closed_until_ms(now) for now in (99, 100, 199, 200, 299, 300, 399, 400)]
+    assert found == [0, 200, 200, 0, 0, 400, 400, 0]
+    assert delivery().closed_until_ms(100) == 0

@@ -126,3 +126,14 @@ def test_every_decision_is_that_of_a_backtest() -> None:
             ((d.at_ms, d.trigger, str(d.outcome), d.reason) for d in mine), key=str
         )
     assert merged > 5
+
+
+def test_quiet_hours_say_when_they_open() -> None:
+    program = program_of(
+        {**DROP, "when": {"event": "Opened"}}, quiet=["11:00", "13:00"], zone="Asia/Almaty"
+    )
+    zone = Assumed(zone="Asia/Almaty")
+    rows = [(ms("6h30m"), _event("6h30m", "Opened", "m0", {}))]
+    told = "\n".join(story_lines(explain_events(program, "u", rows, {"u"}, assumed=zone)))
+    assert "QUIET_HOURS: 11:30 in Asia/Almaty, closed 11:00-13:00, opens at 13:00" in told
+    assert "is held until 2025-01-06 13:00:00" in told

@@ -327,3 +327,14 @@ def test_a_faulty_outcome_is_told_where(event: str, said: str) -> None:
     with pytest.raises(DefinitionErrors) as caught:
         verdict(event, "")
     assert said in str(caught.value)
+
+
+def test_a_message_that_is_held_is_expected_at_its_release() -> None:
+    # The test begins at 10:00; the wait is over at noon.
+    later = CART + 'send_at: {between: ["14:00", "20:00"]}\n'
+    assert verdict(ADDED, "{at: 4h, outcome: ADMITTED}", trigger=later).passed
+    short = later + "hold: {at_most: 1h}\n"
+    assert verdict(ADDED, "{at: 3h, outcome: EXPIRED}", trigger=short).passed
+    never = later + "hold: {for: []}\n"
+    expected = "{at: 2h, outcome: SUPPRESSED, reason: QUIET_HOURS}"
+    assert verdict(ADDED, expected, trigger=never).passed
