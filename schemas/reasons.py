@@ -49,6 +49,7 @@ REFUNDED = frozenset(
     {
         Reason.CANCELLED,
         Reason.NO_LONGER_TRUE,
+        Reason.CONSENT,
         Reason.EXPIRED,
         Reason.TEMPLATE_ERROR,
         Reason.TEMPLATE_ABORT,
@@ -70,6 +71,7 @@ class Unevaluated(StrEnum):
     LATE_EVENT = "LATE_EVENT"
     COULD_NOT_EVALUATE = "COULD_NOT_EVALUATE"
     REPEATED = "REPEATED"
+    CONSENT = "CONSENT"
 
 
 class DeadLetterReason(StrEnum):

@@ -18,7 +18,8 @@ import msgspec
 from schemas.events import Event
 from triggers.buckets import BUCKETS
 from triggers.conditions import Filter, index_key
-from triggers.devices import device_of
+from triggers.consent import SUBSCRIBED, UNSUBSCRIBED
+from triggers.devices import PUSH_DISABLED, PUSH_ENABLED, UNINSTALLED, device_of
 from triggers.features import Feature
 from triggers.membership import Membership
 from triggers.names import ANY, IDENTIFY, RESERVED, is_merging, role_name
@@ -175,15 +176,17 @@ class _EventIndex(Generic[R]):
 
 class Hits(msgspec.Struct, frozen=True, gc=False):
     """What an event means: cancels first, then starts in admission order; which triggers it could
-    not be evaluated against; and what is noted of it."""
+    not be evaluated against; what is noted of it; and whether it tells consent or permission."""
 
     cancels: tuple[Role, ...]
     starts: tuple[Role, ...]
     errors: tuple[CompiledTrigger, ...]
     notes: tuple[NoteRole, ...] = ()
+    consent: bool = False
 
 
 NO_HITS = Hits((), (), ())
+_CONSENT_ALONE = Hits((), (), (), consent=True)
 
 
 @dataclass(slots=True)
@@ -218,10 +221,14 @@ class Program:
     withdrawn: Mapping[str, Withdrawals] = field(default_factory=dict)
     outcome_within_ms: int = DAY_MS
     habits: str = ""
-    #: The name alone tells who wants a track event.
+    #: What decides for who refuses profiling: made by `triggers.consenting`, on demand.
+    narrowed: "Program | None" = field(init=False, default=None)
+    #: The name alone tells who wants a track event: it is one of `_names`, or nobody does.
     _by_name: bool = field(init=False)
+    _names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._names = CONSENT_EVENTS.union(self.by_event)
         self._by_name = ANY not in self.by_event and IDENTIFY not in self.by_event
         self._by_name &= not self.notes
 
@@ -242,8 +249,10 @@ class Program:
 
     def roles(self, event: Event) -> Hits:
         """The roles of a client event: `NO_HITS` for most."""
-        if self._by_name and event.type == "track" and event.event not in self.by_event:
+        if self._by_name and event.type == "track" and event.event not in self._names:
             return NO_HITS
+        if event.type == "preference":
+            return _CONSENT_ALONE
         name = event.event if event.type == "track" else role_name(event)
         hits = NO_HITS if name is None else self.match(name, event)
         if hits is not NO_HITS and event.type == "track" and name and name[0] == RESERVED:
@@ -257,6 +266,8 @@ class Program:
             hits = _together(hits, self.match(IDENTIFY, event))
         if name in self.notes:
             hits = self._noted(hits, self.notes[name], event)
+        if name in CONSENT_EVENTS and event.type == "track":
+            return msgspec.structs.replace(hits, consent=True)
         return hits
 
     def _noted(self, hits: Hits, index: _EventIndex[NoteRole], event: Event) -> Hits:
@@ -308,6 +319,10 @@ class Program:
         if len(starts) > 1:
             starts.sort(key=lambda role: role.trigger.order)
         return Hits(tuple(cancels), tuple(starts), tuple(errors))
+
+
+#: Track events that mean something to the engine itself, whether a trigger names them or not.
+CONSENT_EVENTS = frozenset({SUBSCRIBED, UNSUBSCRIBED, PUSH_ENABLED, PUSH_DISABLED, UNINSTALLED})
 
 
 def _tells_traits(event: Event) -> bool:

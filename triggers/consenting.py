@@ -1,0 +1,183 @@
+"""Consent at work: what a statement changes at once, and who decides for a user without profiling.
+
+`hear` notes what an event says and calls back what is on its way. Who refuses profiling is decided
+by transactional triggers alone: `who_decides` narrows the program to them and to what they ask for.
+What was learnt for the others goes (`forget_profile`); what protects the user stays: consent,
+cooldowns, spacing, caps and what is on its way.
+"""
+
+from schemas.events import Event, occurred_at_ms
+from schemas.reasons import Outcome, Reason, Unevaluated
+from triggers import instances
+from triggers.consent import PROFILING, Statement, refusal_of, say, statements_of
+from triggers.devices import (
+    PUSH_DISABLED,
+    PUSH_ENABLED,
+    UNINSTALLED,
+    note_permission,
+    reachable,
+    register_device,
+)
+from triggers.effects import Effects, Journal, Recall
+from triggers.endings import ended, ended_waiting, stage
+from triggers.notes import MESSAGES
+from triggers.program import CompiledTrigger, Hits, Program, build_program
+from triggers.state import Consent, UserState
+
+#: The line of the journal, and of `explain`, that tells a change.
+CHANGED = "CONSENT"
+_PERMISSION = frozenset({PUSH_DISABLED, PUSH_ENABLED, UNINSTALLED})
+
+
+def hear(program: Program, user: str, state: UserState, event: Event, a: int, out: Effects) -> bool:
+    """Apply an event that tells consent or permission; True when the state changed."""
+    e = occurred_at_ms(event, a)
+    if event.event in _PERMISSION and event.type == "track":
+        before = [device.token for device in reachable(state)]
+        changed = note_permission(state, event, e, a)
+        if before != [device.token for device in reachable(state)]:
+            out.journal.append(Journal(user, a, "", CHANGED, str(event.event)))
+            recall_forbidden(program, state, a, out)
+        return changed
+    changed = event.type == "track" and register_device(state, event, a)
+    said = [statement for statement in statements_of(event) if say(state, statement, e)]
+    for statement in said:
+        out.journal.append(Journal(user, a, "", CHANGED, statement.text))
+    if any(not statement.given for statement in said):
+        recall_forbidden(program, state, a, out)
+    if Statement(PROFILING, "", given=False) in said:
+        forget_profile(program, user, state, a, out)
+    return changed or bool(said)
+
+
+def recall_forbidden(program: Program, state: UserState, a: int, out: Effects) -> None:
+    """Call back what is on its way and may not be sent any more. Of a trigger that is not
+    registered any more all that is marketing: its category is not known."""
+    if state.pending and not reachable(state):
+        forbidden = list(state.pending)
+    elif state.consent is None:
+        return
+    else:
+        forbidden = [
+            pending
+            for pending in state.pending
+            if (
+                pending.counts
+                if (trigger := program.triggers.get(pending.trigger)) is None
+                else refusal_of(state.consent, trigger)
+            )
+        ]
+    for pending in forbidden:
+        if not pending.cancelled:
+            pending.cancelled = True
+            out.cancelled.append(Recall(pending.delivery.hex(), a, Reason.CONSENT))
+
+
+def refuses_profiling(consent: Consent | None) -> bool:
+    """The user does not want behaviour to lead to messages."""
+    return consent is not None and consent.profiling < 0
+
+
+def program_of(program: Program, state: UserState) -> Program:
+    """The part of the program that decides for this user."""
+    return narrowed(program) if refuses_profiling(state.consent) else program
+
+
+def who_decides(
+    program: Program, state: UserState, hits: Hits, e: int, out: Effects
+) -> tuple[Program, Hits]:
+    """The part of the program, and of the roles of an event of client time `e`, that counts.
+
+    What happened before the user agreed to profiling starts and teaches nothing either, when it
+    arrives late; but it cancels, as every event does (design.md T4).
+    """
+    consent = state.consent
+    if consent is None or not (consent.profiling < 0 or e < consent.profiling):
+        return program, hits
+    narrow = narrowed(program)
+    for role in hits.starts:
+        if role.trigger.marketing:
+            out.unevaluated[role.trigger.id, Unevaluated.CONSENT] += 1
+    return narrow, Hits(
+        hits.cancels
+        if consent.profiling > 0
+        else tuple(role for role in hits.cancels if not role.trigger.marketing),
+        tuple(role for role in hits.starts if not role.trigger.marketing),
+        tuple(trigger for trigger in hits.errors if not trigger.marketing),
+        tuple(
+            role
+            for role in hits.notes
+            if role.note.key in narrow.features or role.note.key in narrow.relations
+        ),
+        hits.consent,
+    )
+
+
+def narrowed(program: Program) -> Program:
+    """The same version with its transactional triggers alone; made once, when it is needed."""
+    if program.narrowed is None:
+        kept = (trigger for trigger in program.triggers.values() if not trigger.marketing)
+        narrow = build_program(program.number, kept)
+        # Cooldowns and what is on its way outlive the agreement.
+        narrow.triggers = program.triggers
+        narrow.sends_max, narrow.sends_window_ms = program.sends_max, program.sends_window_ms
+        narrow.granule_ms = program.granule_ms if narrow.granule_ms else 0
+        narrow.cancelled_to, narrow.withdrawn = program.cancelled_to, program.withdrawn
+        program.narrowed = narrow
+    return program.narrowed
+
+
+def forget_profile(program: Program, user: str, state: UserState, a: int, out: Effects) -> None:
+    """End what is pending of marketing triggers, and forget what was learnt for them alone."""
+    narrow = narrowed(program)
+    _end_pending(program, user, state, a, out)
+    for kept_by_trigger in (state.memory, state.patterns, state.idle_fired):
+        for name in [name for name in kept_by_trigger if not _stays(program, name)]:
+            del kept_by_trigger[name]
+    state.traits = {path: kept for path, kept in state.traits.items() if path in narrow.traits}
+    state.features = {
+        key: kept for key, kept in state.features.items() if key in (*narrow.features, MESSAGES)
+    }
+    state.relations = {
+        name: kept for name, kept in state.relations.items() if name in narrow.relations
+    }
+    if not (narrow.features or narrow.relations):
+        state.features.pop(MESSAGES, None)
+    if not narrow.zoned:
+        state.zone = ""
+    if not narrow.granule_ms:
+        state.seen = 0
+
+
+def _stays(program: Program, name: str) -> bool:
+    trigger = program.triggers.get(name)
+    return trigger is not None and not trigger.marketing
+
+
+def _end_pending(program: Program, user: str, state: UserState, a: int, out: Effects) -> None:
+    how, reason = Outcome.CANCELLED, Reason.CONSENT
+    for instance in list(state.instances):
+        if _stays(program, instance.trigger):
+            continue
+        instances.remove(state, instance, out)
+        trigger = program.triggers.get(instance.trigger)
+        revision = trigger.revision if trigger else instance.revision
+        out.decisions.append(ended(instance, user, revision, a, how, reason))
+        out.journal.append(Journal(user, a, instance.trigger, how, CHANGED))
+        _count(trigger, a, out)
+    for bundle in list(state.bundles):
+        if _stays(program, bundle.trigger):
+            continue
+        state.bundles.remove(bundle)
+        trigger = program.triggers.get(bundle.trigger)
+        revision = trigger.revision if trigger else 0
+        for waiting in bundle.waiting:
+            out.decisions.append(
+                ended_waiting(bundle.trigger, waiting, user, revision, a, how, reason, None)
+            )
+            _count(trigger, a, out)
+
+
+def _count(trigger: CompiledTrigger | None, a: int, out: Effects) -> None:
+    if trigger is not None:
+        out.funnel[stage(trigger, a, Outcome.CANCELLED)] += 1
