@@ -33,9 +33,9 @@ def hear(program: Program, user: str, state: UserState, event: Event, a: int, ou
     """Apply an event that tells consent or permission; True when the state changed."""
     e = occurred_at_ms(event, a)
     if event.event in _PERMISSION and event.type == "track":
-        before = [device.token for device in reachable(state)]
+        off, known = _withdrawn(state), {device.token for device in state.devices}
         changed = note_permission(state, event, e, a)
-        if before != [device.token for device in reachable(state)]:
+        if off != _withdrawn(state) or not known.issubset(one.token for one in state.devices):
             out.journal.append(Journal(user, a, "", CHANGED, str(event.event)))
             recall_forbidden(program, state, a, out)
         return changed
@@ -48,6 +48,10 @@ def hear(program: Program, user: str, state: UserState, event: Event, a: int, ou
     if Statement(PROFILING, "", given=False) in said:
         forget_profile(program, user, state, a, out)
     return changed or bool(said)
+
+
+def _withdrawn(state: UserState) -> set[str]:
+    return set() if state.consent is None else set(state.consent.devices)
 
 
 def recall_forbidden(program: Program, state: UserState, a: int, out: Effects) -> None:

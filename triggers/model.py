@@ -32,7 +32,6 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
     ),
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
     "policy": frozenset({"global_control", "worth"}),
-    "test": frozenset({"consent"}),
     "test_event": frozenset({"item", "outcome"}),
     "channel": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
 }

@@ -88,7 +88,8 @@ def problems_of(**test: Any) -> list[Problem]:
         ),
         ({"zone": "Asia Almaty"}, ("zone",), "IANA time zone"),
         ({"devices": ["iphone"]}, ("devices", 0), "one of android, ios"),
-        ({"consent": {}}, ("consent",), "not available in this version"),
+        ({"consent": {"all": "off"}}, ("consent", "all"), "one of in, out"),
+        ({"consent": {"channels": {"pager": "out"}}}, ("consent", "channels", "pager"), "channel"),
     ],
 )
 def test_a_wrong_test_is_refused_at_its_place(
