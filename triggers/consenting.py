@@ -6,6 +6,8 @@ What was learnt for the others goes (`forget_profile`); what protects the user s
 cooldowns, spacing, caps and what is on its way.
 """
 
+from dataclasses import replace
+
 from schemas.events import Event, occurred_at_ms
 from schemas.reasons import Outcome, Reason, Unevaluated
 from triggers import instances
@@ -121,13 +123,19 @@ def narrowed(program: Program) -> Program:
     """The same version with its transactional triggers alone; made once, when it is needed."""
     if program.narrowed is None:
         kept = (trigger for trigger in program.triggers.values() if not trigger.marketing)
-        narrow = build_program(program.number, kept)
-        # Cooldowns and what is on its way outlive the agreement.
-        narrow.triggers = program.triggers
-        narrow.sends_max, narrow.sends_window_ms = program.sends_max, program.sends_window_ms
-        narrow.granule_ms = program.granule_ms if narrow.granule_ms else 0
-        narrow.cancelled_to, narrow.withdrawn = program.cancelled_to, program.withdrawn
-        program.narrowed = narrow
+        found = build_program(program.number, kept)
+        # All the rest stays: cooldowns and what is on its way outlive the agreement.
+        program.narrowed = replace(
+            program,
+            by_event=found.by_event,
+            watching=found.watching,
+            granule_ms=program.granule_ms if found.granule_ms else 0,
+            traits=found.traits,
+            zoned=found.zoned,
+            notes=found.notes,
+            features=found.features,
+            relations=found.relations,
+        )
     return program.narrowed
 
 
