@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.events import Event
 from schemas.reasons import REFUNDED, Reason
@@ -434,3 +436,59 @@ def test_of_a_device_both_know_the_withdrawn_permission_holds() -> None:
     both = merged(User(program_of(HELLO)), other)
     both.event("11s", "Opened")
     assert reasons(both) == ["NO_DEVICE"]
+
+
+# Everything together -------------------------------------------------------------------------
+
+KEYS = ("all", "push", "offers", "profiling")
+STEP = st.tuples(
+    st.sampled_from((*KEYS, "open", "open", "accept")),
+    st.booleans(),
+    st.integers(0, 5),
+)
+
+
+def said(key: str, given: bool) -> dict[str, Any]:
+    value = "in" if given else "out"
+    if key == "push":
+        return {"channels": {"push": value}}
+    return {"categories": {key: value}} if key == "offers" else {key: value}
+
+
+@given(st.lists(STEP, max_size=20))
+def test_nothing_forbidden_is_admitted_or_stays_on_its_way(steps: Any) -> None:
+    """Against a second telling of the rule: refused by the latest refusal, until an agreement that
+    was made later than every refusal of the same thing comes after it."""
+    user = User(program_of({**OFFERS, "per": "event"}, {**RECEIPT, "per": "event"}))
+    heard: dict[str, list[tuple[bool, int]]] = {key: [] for key in KEYS}
+    for number, (what, given_, late) in enumerate(steps, start=10):
+        before = len(user.lines)
+        if what == "open":
+            user.event(f"{number}s", "Opened")
+        elif what == "accept":
+            for delivery in user.effects.deliveries:
+                if delivery.delivery_id in {one.delivery.hex() for one in user.state.pending}:
+                    called = {recall.delivery_id for recall in user.effects.cancelled}
+                    gone = delivery.delivery_id in called
+                    ended = Reason.CONSENT if gone else Reason.ACCEPTED
+                    user.outcome(
+                        f"{number}s", ended, delivery=user.effects.deliveries.index(delivery)
+                    )
+        else:
+            prefer(user, f"{number}s", e=f"{number - late}s", **said(what, given_))
+            heard[what].append((given_, number - late))
+        refused = any(_refused(statements) for statements in heard.values())
+        recalled_ = {recall.delivery_id for recall in user.effects.cancelled}
+        waiting = {one.trigger for one in user.state.pending if one.delivery.hex() not in recalled_}
+        assert not (refused and "hello" in waiting)
+        if what == "open":
+            fresh = user.lines[before:]
+            assert sum(line.endswith("ADMITTED") for line in fresh) == (1 if refused else 2)
+
+
+def _refused(statements: list[tuple[bool, int]]) -> bool:
+    outs = [place for place, (given_, _) in enumerate(statements) if not given_]
+    if not outs:
+        return False
+    latest = max(e for given_, e in statements[: outs[-1] + 1] if not given_)
+    return not any(given_ and e > latest for given_, e in statements[outs[-1] :])
