@@ -24,7 +24,7 @@ from triggers.effects import Effects, Journal, Recall
 from triggers.endings import ended, ended_waiting, stage
 from triggers.notes import MESSAGES
 from triggers.program import CompiledTrigger, Hits, Program, build_program
-from triggers.state import Consent, UserState
+from triggers.state import Bundle, Consent, Held, Settling, UserState
 
 #: The line of the journal, and of `explain`, that tells a change.
 CHANGED = "CONSENT"
@@ -135,6 +135,7 @@ def narrowed(program: Program) -> Program:
             notes=found.notes,
             features=found.features,
             relations=found.relations,
+            habits=found.habits,
         )
     return program.narrowed
 
@@ -155,6 +156,8 @@ def forget_profile(program: Program, user: str, state: UserState, a: int, out: E
     }
     if not (narrow.features or narrow.relations):
         state.features.pop(MESSAGES, None)
+    if not narrow.habits:
+        state.usual = []
     if not narrow.zoned:
         state.zone = ""
     if not narrow.granule_ms:
@@ -177,17 +180,20 @@ def _end_pending(program: Program, user: str, state: UserState, a: int, out: Eff
         out.decisions.append(ended(instance, user, revision, a, how, reason))
         out.journal.append(Journal(user, a, instance.trigger, how, CHANGED))
         _count(trigger, a, out)
-    for bundle in list(state.bundles):
-        if _stays(program, bundle.trigger):
+    collected: list[Bundle | Settling | Held] = [*state.bundles, *state.settling, *state.held]
+    for waits in collected:
+        if _stays(program, waits.trigger):
             continue
-        state.bundles.remove(bundle)
-        trigger = program.triggers.get(bundle.trigger)
+        trigger = program.triggers.get(waits.trigger)
         revision = trigger.revision if trigger else 0
-        for waiting in bundle.waiting:
+        for waiting in waits.waiting:
             out.decisions.append(
-                ended_waiting(bundle.trigger, waiting, user, revision, a, how, reason, None)
+                ended_waiting(waits.trigger, waiting, user, revision, a, how, reason, None)
             )
             _count(trigger, a, out)
+    state.bundles = [one for one in state.bundles if _stays(program, one.trigger)]
+    state.settling = [one for one in state.settling if _stays(program, one.trigger)]
+    state.held = [one for one in state.held if _stays(program, one.trigger)]
 
 
 def _count(trigger: CompiledTrigger | None, a: int, out: Effects) -> None:

@@ -189,11 +189,14 @@ def recalled(user: User) -> list[tuple[str, Reason]]:
 
 
 def test_a_refusal_calls_back_what_is_on_its_way_and_nothing_else() -> None:
-    user = on_its_way(OFFERS, RECEIPT, {**HELLO, "id": "news", "category": "news"})
-    user.event("2s", "Unsubscribed", category="offers")
+    news = {**HELLO, "id": "news", "when": {"event": "Read"}, "category": "news"}
+    user = on_its_way(OFFERS, RECEIPT, news)
+    user.event("2s", "Read")
+    assert reasons(user) == ["ADMITTED"] * 3
+    user.event("3s", "Unsubscribed", category="offers")
     user.event("3s", "Unsubscribed", category="offers")
     assert recalled(user) == [("hello", Reason.CONSENT)]
-    assert user.effects.cancelled[0].at_ms == ms("2s")
+    assert user.effects.cancelled[0].at_ms == ms("3s")
 
 
 def test_what_consent_ended_gives_back_what_it_took() -> None:

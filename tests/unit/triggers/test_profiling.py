@@ -204,3 +204,36 @@ def test_nothing_wakes_up_for_who_refuses() -> None:
     assert user.lines == []
     assert user.state.due == 0
     assert user.state.consent == Consent(profiling=-ms("1m"))
+
+
+def test_what_is_held_or_settling_ends_and_usual_hours_are_forgotten() -> None:
+    slow = {**HELLO, "expires": "6h"}
+    later = {**slow, "id": "later", "send_at": {"between": ["12:00", "20:00"]}}
+    usual = {**slow, "id": "usual", "send_at": "usual_hour"}
+    user = User(program(later, usual, settle="10m"))
+    for hour in range(6):
+        user.event(f"{hour}h", "Noise")
+    user.event("6h", "Opened", id="a")
+    user.fire("7h")
+    user.event("8h", "Opened", id="b")
+    state = user.state
+    assert state.usual
+    assert state.held
+    assert state.settling
+    refuse(user, "485m")
+    assert not any((state.held, state.settling, state.usual))
+    ended = [one for one in user.lines if one.endswith("CONSENT")]
+    assert len(ended) >= 2
+    user.event("9h", "Opened")
+    user.fire("48h")
+    assert state.usual == []
+    assert user.lines[-1] in ended
+
+
+def test_consent_is_asked_again_when_a_hold_is_released() -> None:
+    later = {**HELLO, "id": "later", "send_at": {"between": ["12:00", "20:00"]}}
+    user = User(program(later))
+    user.event("6h", "Opened", id="a")
+    user.event("7h", "Unsubscribed")
+    user.fire("13h")
+    assert user.lines == ["12h later a CONSENT"]
