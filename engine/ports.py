@@ -188,8 +188,9 @@ class GateAnswer(StrEnum):
 class Claim(NamedTuple):
     """One question to the gate. `now_ms` is sending time, `lease_ms` outlives the request.
 
-    `counted`: a marketing message, which enters the user's ring of claim times. `after`: the offset
-    of the log that the store must have applied, or what it knows of claims is not all.
+    `counted`: a marketing message, which enters the user's ring of claim times. `own`: the ghost of
+    a trigger's own control group, which enters it for the cooldown of the trigger alone. `after`:
+    the offset of the log that the store must have applied, or what it knows of claims is not all.
     """
 
     shard: int
@@ -201,6 +202,7 @@ class Claim(NamedTuple):
     limits: Limits
     counted: bool = True
     after: int = -1
+    own: bool = False
 
 
 class Verdict(NamedTuple):

@@ -11,8 +11,10 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """One ended activation.
 
     `at_ms` is the decision time of the log. `start` and `event` are messageIds (None where no event
-    started it: idle). `delivery_id` is set when admitted; `by` is the delivery that a candidate of
-    lower priority lost against.
+    started it: idle). `delivery_id` is set when admitted, and of a ghost (CONTROL, GLOBAL_CONTROL);
+    `by` is the delivery that a candidate of lower priority lost against. `variant`: the user's arm,
+    from the moment on at which the arms part. `would`: what a shadow trigger would have done,
+    ADMITTED or a reason.
     """
 
     trigger: str
@@ -27,6 +29,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     revision: int = 0
     delivery_id: str | None = None
     by: str | None = None
+    would: str | None = None
 
 
 def utc(at_ms: int) -> str:
@@ -66,6 +69,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False):
     revision: int
     delivery_id: str | None
     by: str | msgspec.UnsetType = msgspec.UNSET
+    would: str | msgspec.UnsetType = msgspec.UNSET
 
 
 _encoder = msgspec.json.Encoder()
@@ -73,7 +77,7 @@ _encoder = msgspec.json.Encoder()
 
 def decision_record(decision: Decision) -> bytes:
     """The value written to the decisions topic: the row plus version, revision, delivery_id
-    and, where there is one, `by`."""
+    and, where there is one, `by` or `would`."""
     return _encoder.encode(
         DecisionRecord(
             1,
@@ -89,6 +93,7 @@ def decision_record(decision: Decision) -> bytes:
             decision.revision,
             decision.delivery_id,
             decision.by or msgspec.UNSET,
+            decision.would or msgspec.UNSET,
         )
     )
 

@@ -42,10 +42,11 @@ class Delivery(msgspec.Struct, omit_defaults=True, gc=False):
     `decided_at_ms` and `expires_at_ms` are log time; `appended_at_ms` is the append time of the
     record that made it due (append -> accepted is measured from here). `fields` holds the declared
     values texts may use: {"start": {path: value}, "event": {path: value}}, `items` those of every
-    member of a bundle. `text` names the message of a series. `closed`: from, until, from, until ...
-    when it must not be sent (quiet hours and the like). `after`: the offset of the log that the
-    store must have applied before this one is claimed, -1 for none; it is set where the delivery
-    may have been sent before.
+    member of a bundle. `text` names the message of a series, `variant` the arm of an experiment.
+    `ghost`: CONTROL or GLOBAL_CONTROL, with which it ends instead of being sent. `closed`: from,
+    until, from, until ... when it must not be sent (quiet hours and the like). `after`: the offset
+    of the log that the store must have applied before this one is claimed, -1 for none; it is set
+    where the delivery may have been sent before.
     """
 
     delivery_id: str
@@ -69,6 +70,8 @@ class Delivery(msgspec.Struct, omit_defaults=True, gc=False):
     attempt: int = 0
     not_before_ms: int = 0
     after: int = -1
+    variant: str = ""
+    ghost: str = ""
     version: int = 1
 
 

@@ -163,9 +163,10 @@ def find(state: UserState, trigger: str, per: str) -> Instance | None:
     return None
 
 
-def fire_time(trigger: CompiledTrigger, step: int, e: int, chain_e: int) -> int:
-    """T1: F = D + grace, D = e of $event + wait; a chain of restarts is bounded."""
-    after_ms, grace_ms, *_ = trigger.steps[step]
+def fire_time(trigger: CompiledTrigger, step: int, e: int, chain_e: int, arm: str = "") -> int:
+    """T1: F = D + grace, D = e of $event + wait; a chain of restarts is bounded. `arm`: that of the
+    user where the trigger has an experiment whose variants wait for different times."""
+    after_ms, grace_ms, *_ = trigger.steps_for(arm)[step]
     deadline = e + after_ms
     if trigger.restart_at_most_ms and not step:
         deadline = min(deadline, chain_e + trigger.restart_at_most_ms)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from schemas.reasons import Reason
+from triggers.arms import CONTROL
 from triggers.buckets import BUCKETS, bucket
 from triggers.caps import caps_of, earlier, is_won, refund_send, take_send
 from triggers.consent import refusal_of
@@ -216,6 +217,22 @@ def check_text(candidate: Candidate, state: UserState, at: int) -> Reason | None
     return Reason.NO_FRESH_TEXT
 
 
+def check_global_control(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """A share of the users gets no marketing at all; who they are changes slowly."""
+    group = candidate.trigger.global_control
+    return Reason.GLOBAL_CONTROL if group is not None and group.holds(candidate.user, at) else None
+
+
+def check_control(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """The control group of the trigger's own experiment. The last check, so that it and the
+    variants are alike in everything before."""
+    trigger = candidate.trigger
+    if trigger.experiment is None:
+        return None
+    arm = trigger.arm_of(candidate.user, candidate.start_e, at)
+    return Reason.CONTROL if arm == CONTROL else None
+
+
 CHECKS: tuple[Check, ...] = (
     check_state,
     check_rollout,
@@ -229,6 +246,8 @@ CHECKS: tuple[Check, ...] = (
     check_quiet,
     check_priority,
     check_text,
+    check_global_control,
+    check_control,
 )
 
 
@@ -251,11 +270,22 @@ def is_unevaluated(candidate: Candidate, state: UserState, at: int, reason: Reas
     return False
 
 
-def take(program: Program, candidate: Candidate, state: UserState, at: int) -> tuple[str, bool]:
-    """Book an admitted candidate: spacing, caps and cooldown. The category whose caps it counts
-    for ("" for none), and True when a bound was overrun."""
+def would(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """What would become of a shadow trigger's candidate if it were live; None: admitted."""
+    for check in CHECKS[1:]:
+        reason = check(candidate, state, at)
+        if reason is not None:
+            return reason
+    return None
+
+
+def take(
+    program: Program, candidate: Candidate, state: UserState, at: int, *, counts: bool
+) -> tuple[str, bool]:
+    """Book an admitted candidate: cooldown, and spacing and caps where it `counts`. The category
+    whose caps it counts for ("" for none), and True when a bound was overrun."""
     trigger = candidate.trigger
-    category = take_send(program, trigger, state, at) if trigger.marketing else ""
+    category = take_send(program, trigger, state, at) if counts else ""
     if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
         return category, False
     pers = dict.fromkeys([candidate.per, *(waiting.per for waiting in candidate.items)])

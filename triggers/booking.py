@@ -17,11 +17,13 @@ from triggers.admission import (
     is_unevaluated,
     refusal,
     take,
+    would,
 )
 from triggers.caps import winner
 from triggers.devices import reachable
 from triggers.effects import Admitted, Effects, Journal, Recall
 from triggers.endings import ended_waiting, lost, stage
+from triggers.exposure import GHOST, GHOSTS, GLOBAL_ARM, expose, measured
 from triggers.identity import delivery_id
 from triggers.patterns.base import Activation
 from triggers.program import CompiledTrigger, Program, Step
@@ -104,12 +106,14 @@ def _admit(
     by: str | None = None
     if reason is Reason.LOWER_PRIORITY and (won := winner(state, at)) is not None:
         by = won.delivery.hex()
-    if outcome is Outcome.ADMITTED:
-        step = candidate.step
+    variant = ""
+    if outcome is Outcome.ADMITTED or reason in GHOSTS:
+        if measured(trigger):
+            variant = _expose(candidate, state, reason, at, out)
         delivery = delivery_id(
-            trigger.id, candidate.user, candidate.activation, candidate.per, step
+            trigger.id, candidate.user, candidate.activation, candidate.per, candidate.step
         )
-        _book(program, candidate, state, at, caused_at, delivery, out)
+        _book(program, candidate, state, at, caused_at, delivery, reason, variant, out)
     out.decisions.append(
         Decision(
             trigger=trigger.id,
@@ -120,23 +124,46 @@ def _admit(
             reason=reason,
             start=candidate.start,
             event=candidate.event,
+            variant=variant or None,
             revision=trigger.revision,
             delivery_id=delivery,
             by=by,
+            would=_would(candidate, state, at) if reason is Reason.SHADOW else None,
         )
     )
     out.journal.append(
         Journal(candidate.user, at, trigger.id, reason or outcome, by or candidate.activation)
     )
     out.funnel[stage(trigger, at, "MATCHED")] += 1
-    out.funnel[stage(trigger, at, reason or outcome)] += 1
+    out.funnel[stage(trigger, at, reason or outcome, variant)] += 1
+    if reason in GHOSTS:
+        out.funnel[stage(trigger, at, GHOST, variant)] += 1
     how = Outcome.BUNDLED if outcome is Outcome.ADMITTED else outcome
     for waiting in candidate.items[1:]:
         revision, user = trigger.revision, candidate.user
         out.decisions.append(
-            ended_waiting(trigger.id, waiting, user, revision, at, how, reason, delivery)
+            ended_waiting(trigger.id, waiting, user, revision, at, how, reason, delivery, variant)
         )
-        out.funnel[stage(trigger, at, reason or how)] += 1
+        out.funnel[stage(trigger, at, reason or how, variant)] += 1
+
+
+def _would(candidate: Candidate, state: UserState, at: int) -> str:
+    """What a shadow trigger would have done, of a user from whom it takes nothing."""
+    return would(candidate, state, at) or Outcome.ADMITTED
+
+
+def _expose(
+    candidate: Candidate, state: UserState, reason: Reason | None, at: int, out: Effects
+) -> str:
+    """Count the user of an admitted candidate or of a ghost; its variant."""
+    trigger, user = candidate.trigger, candidate.user
+    arm = trigger.arm_of(user, candidate.start_e, at)
+    if reason is Reason.GLOBAL_CONTROL:
+        expose(trigger, user, state, GLOBAL_ARM, at, out)
+        return ""
+    if arm or trigger.global_control is not None:
+        expose(trigger, user, state, arm, at, out)
+    return arm
 
 
 def _book(
@@ -146,15 +173,20 @@ def _book(
     at: int,
     caused_at: int,
     delivery: str,
+    ghost: Reason | None,
+    variant: str,
     out: Effects,
 ) -> None:
+    """Take what the message takes. The ghost of a trigger's own control group takes no more than
+    the trigger's cooldown: its user keeps all other messages."""
     trigger = candidate.trigger
     key = bytes.fromhex(delivery)
-    category, overrun = take(program, candidate, state, at)
+    counts = trigger.marketing and ghost is not Reason.CONTROL
+    category, overrun = take(program, candidate, state, at, counts=counts)
     if overrun:
         out.evicted["cooldowns"] += 1
     text, text_before = take_turn(trigger, state, at)
-    step = _step_of(trigger, candidate.step)
+    step = _step_of(trigger, candidate, at)
     # Held time does not count (design.md T6).
     held_ms = at - candidate.held_at if candidate.held_at else 0
     expires_at = candidate.due_ms + held_ms + (step.expires_ms if step else trigger.expires_ms)
@@ -166,7 +198,7 @@ def _book(
             trigger=trigger.id,
             per=candidate.per,
             at=at,
-            counts=trigger.marketing,
+            counts=counts,
             drop_at=max(expires_at, at) + program.outcome_within_ms,
             fields=candidate.kept if trigger.unless or trigger.still is not None else {},
             others=[waiting.per for waiting in candidate.items[1:]],
@@ -174,6 +206,8 @@ def _book(
             category=category,
             text=text,
             text_before=text_before,
+            revision=trigger.revision,
+            variant=variant,
         )
     )
     if len(state.pending) > PENDING_MAX:
@@ -197,13 +231,18 @@ def _book(
             category=category,
             zone=zone_of(trigger.policy, state) if trigger.policy.zoned else None,
             closed=closed_times(candidate, state, at, expires_at),
+            variant=variant,
+            ghost=ghost or "",
         )
     )
 
 
-def _step_of(trigger: CompiledTrigger, number: int) -> Step | None:
+def _step_of(trigger: CompiledTrigger, candidate: Candidate, at: int) -> Step | None:
     """A step; the last one when an edit has made the series shorter."""
-    return trigger.steps[min(number, len(trigger.steps) - 1)] if trigger.steps else None
+    steps = trigger.steps
+    if trigger.arm_steps:
+        steps = trigger.steps_for(trigger.arm_of(candidate.user, candidate.start_e, at))
+    return steps[min(candidate.step, len(steps) - 1)] if steps else None
 
 
 def after_said(candidate: Candidate, at: int, out: Effects) -> Candidate:

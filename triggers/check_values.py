@@ -18,8 +18,10 @@ from triggers.admission import (
     check_audience,
     check_caps,
     check_consent,
+    check_control,
     check_cooldown,
     check_device,
+    check_global_control,
     check_priority,
     check_quiet,
     check_rollout,
@@ -30,6 +32,7 @@ from triggers.admission import (
     cooled_at,
     opening,
 )
+from triggers.arms import GLOBAL_SEED
 from triggers.buckets import BUCKETS, bucket
 from triggers.caps import caps_of, earlier, is_won, winner
 from triggers.conditions import ClauseResult
@@ -200,6 +203,24 @@ def _text(candidate: Candidate, state: UserState, at: int) -> Facts:
     return _with_free_at(facts, [last_at + period_ms] if last_at else [])
 
 
+def _global_control(candidate: Candidate, state: UserState, at: int) -> Facts:
+    """The group has `size` buckets from `starts` on, and begins anew after the last one."""
+    group = candidate.trigger.global_control
+    if group is None:
+        return {}
+    drawn = bucket(GLOBAL_SEED, candidate.user)
+    return {"size": group.size, "starts": group.starts(at), "bucket": drawn}
+
+
+def _control(candidate: Candidate, state: UserState, at: int) -> Facts:
+    """`arm` None: the experiment is over."""
+    trigger = candidate.trigger
+    if trigger.experiment is None:
+        return {}
+    arm = trigger.arm_of(candidate.user, candidate.start_e, at)
+    return {"arm": arm or None, "bucket": bucket(trigger.experiment.seed, candidate.user)}
+
+
 def _with_free_at(facts: Facts, ends: list[int]) -> Facts:
     return {**facts, "free_at": max(ends)} if ends else facts
 
@@ -216,6 +237,8 @@ FACTS: Mapping[Check, Callable[[Candidate, UserState, int], Facts]] = MappingPro
         check_quiet: _quiet,
         check_priority: _priority,
         check_text: _text,
+        check_global_control: _global_control,
+        check_control: _control,
     }
 )
 CLAUSES: Mapping[Check, Callable[[Candidate, UserState, int], Iterable[ClauseResult]]] = (

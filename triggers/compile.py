@@ -9,8 +9,10 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.events import to_ms
+from triggers.arms import CONTROL, Experiment, GlobalControl, bucket_ranges
 from triggers.audience import parse_audience, parse_still, references_of
 from triggers.buckets import BUCKETS
+from triggers.canary import split
 from triggers.conditions import compile_filter, of_start
 from triggers.definition import Active, Policy, TriggerDefinition
 from triggers.definition import Unless as UnlessDefinition
@@ -35,12 +37,17 @@ from triggers.texts import declared_paths
 
 
 class RegisteredTrigger(NamedTuple):
-    """A definition as a version of the registry holds it; `state` overrides the definition's."""
+    """A definition as a version of the registry holds it; `state` overrides the definition's.
+
+    `canary`: the revision that the users below `canary_share` (in buckets) get instead.
+    """
 
     definition: TriggerDefinition
     revision: int
     state: str
     registered_at_ms: int
+    canary: "RegisteredTrigger | None" = None
+    canary_share: int = 0
 
 
 def compile_program(
@@ -56,16 +63,30 @@ def compile_program(
     shared = parse_shared(documents)
     memberships = Memberships(shared)
     triggers = list(triggers)
-    _check_mentions(triggers, shared)
+    both = [one for trigger in triggers for one in (trigger, trigger.canary) if one is not None]
+    _check_mentions(both, shared)
     compiled_policies = {name: compile_policy(policy) for name, policy in policies.items()}
-    return build_program(
-        number,
-        (
-            compile_trigger(trigger, compiled_policies, policies, memberships, shared)
-            for trigger in triggers
-            if trigger.state != "draft"
-        ),
-    )
+
+    def build(share: int) -> Program:
+        chosen = (_below(trigger, share) for trigger in triggers)
+        return build_program(
+            number,
+            (
+                compile_trigger(trigger, compiled_policies, policies, memberships, shared)
+                for trigger in chosen
+                if trigger.state != "draft"
+            ),
+        )
+
+    shares = sorted({trigger.canary_share for trigger in triggers if trigger.canary is not None})
+    whole = build(BUCKETS + 1)
+    return split(whole, ((share, build(share)) for share in shares)) if shares else whole
+
+
+def _below(trigger: RegisteredTrigger, share: int) -> RegisteredTrigger:
+    """As users see it whose bucket is below `share` and not below any smaller one."""
+    canary = trigger.canary
+    return trigger if canary is None or trigger.canary_share < share else canary
 
 
 class NotCompilable(ValueError):
@@ -100,7 +121,15 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
         zone=policy.zone,
         opt_in_channels=policy.opt_in.channels if policy.opt_in else (),
         opt_in_categories=policy.opt_in.categories if policy.opt_in else (),
+        global_control=_global_control(policy),
     )
+
+
+def _global_control(policy: Policy) -> GlobalControl | None:
+    group = policy.global_control
+    if group is None or not group.size:
+        return None
+    return GlobalControl(group.size, group.rotate)
 
 
 def compile_trigger(
@@ -133,14 +162,12 @@ def compile_trigger(
     user_ms, per_ms = _cooldowns(definition, policy, marketing)
     quiet = policies.get(definition.policy, Policy()).quiet if marketing else ()
     hours = compile_hours(quiet, definition.send_at, definition.hold)
-    audience = None
-    if definition.audience is not None:
-        audience = Membership(parse_audience(definition.audience).tree, memberships)
+    audience = _audience(definition, memberships)
     rechecked = None if still is None else Membership(still, memberships)
     needs = [membership.needs for membership in (audience, rechecked) if membership is not None]
     asked = dict.fromkeys(pattern.traits)
     asked |= {path: None for need in needs for path in need.traits}
-    return CompiledTrigger(
+    compiled = CompiledTrigger(
         id=definition.id,
         revision=registered.revision,
         state=registered.state,
@@ -173,6 +200,58 @@ def compile_trigger(
         notes=tuple(note for need in needs for note in need.notes),
         silence_ms=min((need.silence_ms for need in needs if need.silence_ms), default=0),
     )
+    _add_arms(compiled, registered)
+    return compiled
+
+
+def _audience(definition: TriggerDefinition, memberships: Memberships) -> Membership | None:
+    if definition.audience is None:
+        return None
+    return Membership(parse_audience(definition.audience).tree, memberships)
+
+
+def _add_arms(trigger: CompiledTrigger, registered: RegisteredTrigger) -> None:
+    """What is measured of the trigger: its experiment, and the global control group."""
+    definition, policy = registered.definition, trigger.policy
+    trigger.experiment = _experiment(registered)
+    trigger.global_control = policy.global_control if trigger.marketing else None
+    trigger.arm_steps = _arm_steps(definition, policy)
+    trigger.goal_within_ms = definition.goal.within_ms if definition.goal else 0
+
+
+#: A registration at this time or before it has none in the log: histories that a backtest, a test
+#: or a log with its own time plays begin before any registration.
+UNTIMED_MS = 1
+
+
+def _experiment(registered: RegisteredTrigger) -> Experiment | None:
+    definition = registered.definition
+    experiment = definition.experiment
+    if experiment is None:
+        return None
+    weights = {name: variant.weight for name, variant in experiment.variants.items()}
+    began_ms = registered.registered_at_ms
+    return Experiment(
+        seed=f"experiment:{definition.id}",
+        ranges=bucket_ranges([(CONTROL, experiment.control), *sorted(weights.items())]),
+        ends_ms=began_ms + experiment.until_ms if began_ms > UNTIMED_MS else 0,
+        lasts_ms=experiment.until_ms,
+        from_start=experiment.changes_time,
+    )
+
+
+def _arm_steps(
+    definition: TriggerDefinition, policy: CompiledPolicy
+) -> dict[str, tuple[Step, ...]]:
+    if definition.experiment is None:
+        return {}
+    found: dict[str, tuple[Step, ...]] = {}
+    for name, variant in definition.experiment.variants.items():
+        if variant.set_ is not None and variant.set_.wait_ms is not None:
+            ms = variant.set_.wait_ms
+            expires_ms = definition.expires_after_ms(ms)
+            found[name] = (Step(ms, grace_for(policy, ms), expires_ms),)
+    return found
 
 
 def _steps(definition: TriggerDefinition, policy: CompiledPolicy) -> tuple[Step, ...]:

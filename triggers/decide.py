@@ -27,6 +27,7 @@ from triggers.consenting import (
 )
 from triggers.devices import register_device, remove_dead
 from triggers.effects import Effects, FunnelKey, Journal, Merge, Reached
+from triggers.exposure import GHOSTS, WITHHELD
 from triggers.merging import absorb, freeze, lighten, merge_of
 from triggers.names import is_merging, outcome_name
 from triggers.notes import NoteRole, note_event
@@ -69,6 +70,8 @@ def apply_event(
     program: Program, user: str, state: UserState, event: Event, a: int, hits: Hits, out: Effects
 ) -> bool:
     """Apply one client event appended at `a`; `hits` is `program.hits` of it."""
+    if program.canaries and (own := program.for_user(user)) is not program:
+        program, hits = own, own.hits(event) or NO_HITS
     changed = False
     if 0 < state.due < a or program.withdrawn:
         changed = fire_before(program, user, state, a, out)
@@ -84,9 +87,11 @@ def apply_event(
             out.merges.append(Merge(pair[0], user, a))
     # Most events mean nothing to any trigger, and then nobody asks for their client time.
     e = a if hits is NO_HITS else occurred_at_ms(event, a)
-    decider = program
+    decider = watcher = program
     if state.consent is not None:
+        e = occurred_at_ms(event, a)
         decider, hits = who_decides(program, state, hits, e, out)
+        watcher = program_of(program, state)
     for trigger in hits.errors:
         out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
     for role in hits.cancels:
@@ -96,8 +101,8 @@ def apply_event(
         changed |= _start(user, state, role, event, e, a, candidates, out)
     if of_user:
         # After the patterns, which compare with what was known, and before admission, which asks.
-        if decider.granule_ms:
-            changed |= _notice_activity(decider, state, event, a)
+        if watcher.granule_ms:
+            changed |= _notice_activity(watcher, state, event, a)
         if decider.traits or decider.zoned:
             changed |= _learn(decider, user, state, event, a, out)
         if decider.habits:
@@ -117,6 +122,7 @@ def apply_merge(
     program: Program, user: str, state: UserState, known: str, a: int, out: Effects
 ) -> bool:
     """`user` is a part of `known` from here on; what it held is sent there, once."""
+    program = program.for_user(user)
     changed = fire_before(program, user, state, a, out)
     if state.merged_into == known:
         return changed
@@ -133,6 +139,7 @@ def apply_merged(
     program: Program, user: str, state: UserState, moved: UserState, a: int, out: Effects
 ) -> bool:
     """Another profile is a part of `user` from here on; `moved` is what it held."""
+    program = program.for_user(user)
     fire_before(program, user, state, a, out)
     instances.count(state, -1, out)
     absorb(program, user, state, moved, a, out)
@@ -149,6 +156,7 @@ def apply_outcome(
     program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
 ) -> bool:
     """Apply how a delivery ended. The first outcome of a delivery counts (T9), until `drop_at`."""
+    program = program.for_user(user)
     changed = fire_before(program, user, state, a, out)
     changed |= remove_dead(state, record.dead_tokens)
     key = bytes.fromhex(record.delivery_id)
@@ -169,9 +177,12 @@ def apply_outcome(
         )
     out.closed.append(record.delivery_id)
     out.journal.append(Journal(user, a, record.trigger, record.reason, record.delivery_id))
+    # CONTROL is counted when it is decided; here it says that the ghost came through the gate.
+    how = WITHHELD if record.reason in GHOSTS else record.reason
     trigger = program.triggers.get(record.trigger)
-    revision = trigger.revision if trigger else 0
-    out.funnel[FunnelKey(record.trigger, revision, "", a // DAY_MS, record.reason)] += 1
+    revision = pending.revision or (trigger.revision if trigger else 0)
+    where = (record.trigger, revision, pending.variant)
+    out.funnel[FunnelKey(*where, a // DAY_MS, how)] += 1
     _react(program, user, state, record, a, pending.at, out)
     _settle(program, user, state, out)
     return True
@@ -206,6 +217,7 @@ def _react(
 
 def fire_before(program: Program, user: str, state: UserState, limit_ms: int, out: Effects) -> bool:
     """Fire every timer of the user with F < `limit_ms`, in order of F."""
+    program = program.for_user(user)
     changed = False
     if program.withdrawn and _withdraw(program, user, state, out):
         changed = True

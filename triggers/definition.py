@@ -6,6 +6,7 @@ definition keeps its meaning when a default changes. A pattern is a `When` (`tri
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, StrictInt
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, Str
 from triggers.audience import AudienceDocument, StillDocument
 from triggers.conditions import compile_filter
 from triggers.durations import format_duration
+from triggers.experiments import Experiment, GlobalControlGroup
 from triggers.fields import (
     Category,
     Channel,
@@ -20,13 +22,11 @@ from triggers.fields import (
     DurationMs,
     EventNames,
     Id,
-    LocalisedText,
     Name,
     PathToOne,
     Per,
     SettleMs,
     Share,
-    Url,
     WaitMs,
     Where,
     WhereOfInstance,
@@ -35,6 +35,7 @@ from triggers.fields import (
 )
 from triggers.filters import BOTH
 from triggers.hours import Hold, Quiet, SendAt
+from triggers.messages import Message
 from triggers.model import Model, refusal
 from triggers.patterns import KINDS, IdleWhen, When, kind_of
 from triggers.problems import Problem, quoted, suggestion
@@ -131,28 +132,6 @@ def _texts_differ(texts: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(texts)) < len(texts):
         raise ValueError("a text stands in `texts` once")
     return texts
-
-
-class Push(Model):
-    """A push message; texts are Liquid templates, by themselves or by locale."""
-
-    title: LocalisedText
-    """Liquid, by itself or by locale: `{{ start.properties.name }}`."""
-    body: LocalisedText
-    """Liquid, by itself or by locale."""
-    image: Url | None = None
-    """The address of a picture."""
-
-
-class Message(Model):
-    """What is said; `link` opens on a tap."""
-
-    row = "message"
-
-    link: Url | None = None
-    """What opens on a tap."""
-    push: Push
-    """The push message."""
 
 
 class Rotate(Model):
@@ -265,6 +244,8 @@ class TriggerDefinition(Model):
     """The policy it follows, by its name in policy.yaml."""
     goal: Goal | None = None
     """What the message is for."""
+    experiment: Experiment | None = None
+    """Variants of the message, and users who get none, to measure what it is worth."""
     message: Message | None = None
     """What is said."""
     messages: Annotated[dict[Id, Message], Field(default_factory=dict, max_length=MESSAGES_MAX)]
@@ -294,7 +275,21 @@ class TriggerDefinition(Model):
     @property
     def all_messages(self) -> tuple[Message, ...]:
         """Every message the trigger may send."""
-        return (() if self.message is None else (self.message,)) + tuple(self.messages.values())
+        own = () if self.message is None else (self.message,)
+        variants = () if self.experiment is None else self.experiment.variants.values()
+        sets = (variant.set_ for variant in variants if variant.set_ is not None)
+        varied = tuple(one.message for one in sets if one.message is not None)
+        return own + tuple(self.messages.values()) + varied
+
+    def message_of(self, text: str = "", variant: str = "") -> Message | None:
+        """What is said: the message of a series named `text` (or the only one), as `variant` has
+        it; None where there is none."""
+        message = self.messages.get(text) if text else self.message
+        changed = None if self.experiment is None else self.experiment.sets(variant)
+        if message is None or changed is None:
+            return message
+        said = changed.message or message
+        return said.model_copy(update={"link": changed.link or said.link or message.link})
 
     def cross_problems(self) -> Iterable[Problem]:
         yield from self._pattern_problems()
@@ -315,6 +310,8 @@ class TriggerDefinition(Model):
         if self.per in ("user", "event") and self.cooldown and self.cooldown.per_ms is not None:
             message = "`cooldown.per` needs a path in `per`, such as properties.product_id"
             yield Problem(("cooldown", "per"), message, at_key=True)
+        if self.experiment is not None:
+            yield from self._experiment_problems(self.experiment)
         yield from pairing_problems(self.id, self.tests)
 
     def _idle_problems(self) -> Iterable[Problem]:
@@ -374,6 +371,18 @@ class TriggerDefinition(Model):
                 hint = suggestion(name, self.messages)
                 message = f"there is no '{name}' in `messages`{hint}"
                 yield Problem(("rotate", "texts", number), message)
+
+    def _experiment_problems(self, experiment: Experiment) -> Iterable[Problem]:
+        found = experiment.problems_beside(
+            transactional=self.class_ == "transactional",
+            has_message=bool(self.message or self.messages),
+            wait_ms=self.wait_ms,
+            in_series=bool(self.series),
+            in_turns=self.rotate is not None,
+            restart_at_most_ms=self.restart_at_most_ms,
+        )
+        for problem in found:
+            yield replace(problem, location=("experiment", *problem.location))
 
     def _restart_problems(self, wait_ms: int) -> Iterable[Problem]:
         if self.restart_at_most_ms is None:
@@ -466,6 +475,8 @@ class Policy(Model):
     """No marketing message from the first to the second time of the user's day."""
     opt_in: OptIn | None = None
     """What is sent only to users who have agreed to it."""
+    global_control: GlobalControlGroup | None = None
+    """The users who get nothing, to measure what all messages together are worth."""
     zone: Zone = "UTC"
     """The time zone of users whose own is unknown."""
     grace_ms: DurationMs | None = Field(default=None, alias="grace")

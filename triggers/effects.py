@@ -23,7 +23,8 @@ class Admitted(NamedTuple):
     `text` names the message of a series or a rotation, `step` tells which one of a series it is.
     `items` are the (`$start`, `$event`) fields of a bundle. `category`: whose own caps it counts
     for. `zone`: the user's, or that of the policy. `closed`: when it must not be sent, as from,
-    until, from, until ...
+    until, from, until ... `variant`: the arm of the experiment. `ghost`: CONTROL or GLOBAL_CONTROL
+    for one that ends so instead of being sent.
     """
 
     trigger: CompiledTrigger
@@ -42,6 +43,8 @@ class Admitted(NamedTuple):
     category: str = ""
     zone: ZoneInfo | None = None
     closed: tuple[int, ...] = ()
+    variant: str = ""
+    ghost: str = ""
 
 
 class Reached(NamedTuple):

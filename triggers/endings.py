@@ -41,6 +41,7 @@ def ended_waiting(
     outcome: Outcome,
     reason: Reason | None,
     delivery: str | None,
+    variant: str = "",
 ) -> Decision:
     """How a candidate ended that waited for a bundle; `delivery` is what it became a part of."""
     return Decision(
@@ -53,6 +54,7 @@ def ended_waiting(
         start=waiting.start,
         event=waiting.event,
         revision=revision,
+        variant=variant or None,
         delivery_id=delivery,
     )
 
@@ -62,11 +64,12 @@ def lost(program: Program, user: str, pending: Pending, at: int, out: Effects) -
     back, and whoever comes to send it finds it gone."""
     delivery = pending.delivery.hex()
     trigger = program.triggers.get(pending.trigger)
-    revision = trigger.revision if trigger else 0
+    revision = pending.revision or (trigger.revision if trigger else 0)
     out.closed.append(delivery)
     out.journal.append(Journal(user, at, pending.trigger, Reason.UNKNOWN, delivery))
-    out.funnel[FunnelKey(pending.trigger, revision, "", at // DAY_MS, Reason.UNKNOWN)] += 1
+    where = (pending.trigger, revision, pending.variant)
+    out.funnel[FunnelKey(*where, at // DAY_MS, Reason.UNKNOWN)] += 1
 
 
-def stage(trigger: CompiledTrigger, at: int, stage: str) -> FunnelKey:
-    return FunnelKey(trigger.id, trigger.revision, "", at // DAY_MS, stage)
+def stage(trigger: CompiledTrigger, at: int, stage: str, variant: str = "") -> FunnelKey:
+    return FunnelKey(trigger.id, trigger.revision, variant, at // DAY_MS, stage)

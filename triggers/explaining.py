@@ -116,7 +116,7 @@ class Watch:
     def __init__(
         self, program: Program, user: str, state: UserState | None = None, *, accepts: bool = False
     ) -> None:
-        self.program = program
+        self.program = program.for_user(user)
         self.user = user
         self.state = UserState() if state is None else state
         self.entries: deque[Entry] = deque(maxlen=ENTRIES_MAX)
@@ -132,7 +132,7 @@ class Watch:
     def activate(self, program: Program, a: int) -> None:
         """From here on this version decides; every timer with F < a fires first."""
         self.advance(a)
-        self.program = program
+        self.program = program.for_user(self.user)
 
     def event(self, event: Event, a: int) -> None:
         """A client event appended at `a`."""
@@ -213,7 +213,7 @@ class Watch:
         self.decisions += out.decisions
         self.journal += out.journal
         for decision in out.decisions:
-            if decision.outcome is Outcome.ADMITTED:
+            if decision.outcome is Outcome.ADMITTED or decision.reason is Reason.GLOBAL_CONTROL:
                 self.said[decision.at_ms] = decision.trigger
         self.merges += out.merges
         self._admitted += out.deliveries
@@ -227,6 +227,8 @@ class Watch:
         while self._admitted:
             admitted, self._admitted = self._admitted, []
             for delivery in admitted:
+                if delivery.ghost:
+                    continue
                 name, a = delivery.trigger.id, delivery.decided_at_ms
                 if outcome_name(name, Reason.ACCEPTED.lower()) in self.program.by_event:
                     ended = (delivery.delivery_id, self.user, name, Reason.ACCEPTED, a)

@@ -82,7 +82,8 @@ DurationMs = Annotated[
 ]
 
 
-def _share(value: Any) -> int:
+def share_of(value: Any) -> int:
+    """Hundredths of a percent of a text such as `0.5%`; raises ValueError."""
     match = _SHARE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("a share is text in percent with two decimals at most, such as 5% or 0.5%")
@@ -92,7 +93,8 @@ def _share(value: Any) -> int:
     return share
 
 
-def _share_text(share: int) -> str:
+def share_text(share: int) -> str:
+    """The text that `share_of` reads."""
     whole, rest = divmod(share, 100)
     return f"{whole}.{rest:02}".rstrip("0").rstrip(".") + "%" if rest else f"{whole}%"
 
@@ -100,8 +102,8 @@ def _share_text(share: int) -> str:
 #: Hundredths of a percent, as `buckets.bucket` counts; `5%` in the document.
 Share = Annotated[
     int,
-    BeforeValidator(_share),
-    PlainSerializer(_share_text),
+    BeforeValidator(share_of),
+    PlainSerializer(share_text),
     WithJsonSchema(
         {
             "type": "string",

@@ -6,7 +6,7 @@ import msgspec
 
 from schemas.events import Event
 from schemas.reasons import Outcome, Reason, Unevaluated
-from triggers import absence, bundles
+from triggers import absence, bundles, exposure
 from triggers.admission import Candidate, kept_fields
 from triggers.effects import Effects, FunnelKey, Journal, Recall
 from triggers.endings import ended, ended_waiting, message_ids, stage
@@ -51,13 +51,14 @@ def arm(
     chain_e = 0 if current is None or spoken else current.chain_e or current.start_e
     if current is not None:
         remove(state, current, out)
+    arm = trigger.arm_of(user, e, a) if trigger.arm_steps else ""
     instance = Instance(
         trigger=trigger.id,
         per=per,
         activation=activation.key,
         start_e=e,
         chain_e=chain_e,
-        fire_at=absence.fire_time(trigger, 0, e, chain_e or e),
+        fire_at=absence.fire_time(trigger, 0, e, chain_e or e, arm),
         fields=kept_fields(trigger, activation.start_fields, activation.event_fields),
         progress=None if activation.event == activation.key else Progress(activation.event),
         revision=trigger.revision,
@@ -68,6 +69,8 @@ def arm(
         out.funnel[stage(trigger, a, Outcome.CANCELLED)] += 1
         return True
     state.instances.append(instance)
+    if trigger.arm_steps:
+        exposure.expose_at_start(trigger, user, state, e, a, out)
     out.pending[trigger.id, trigger.revision] += 1
     if current is None:
         out.journal.append(Journal(user, a, trigger.id, "ARMED", activation.key))

@@ -126,6 +126,8 @@ def absorb(
     state.patterns = {**moved.patterns, **state.patterns}
     for watching in program.watching:
         watching.pattern.on_learnt(state, a)
+    # Its counters are told already: where both were exposed, the known one goes on alone.
+    state.exposed = {**moved.exposed, **state.exposed}
     notes = (*program.features.values(), *program.relations.values())
     absorb_notes(notes, state, moved, a, out.evicted)
     out.journal.append(Journal(user, a, "", "MERGED", ""))

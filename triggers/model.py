@@ -26,12 +26,12 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
     "trigger": frozenset(
         {
             "channels",
-            "experiment",
             "utm",
         }
     ),
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
-    "policy": frozenset({"global_control", "worth"}),
+    "variant_set": frozenset({"send_at"}),
+    "policy": frozenset({"worth"}),
     "test_event": frozenset({"item", "outcome"}),
     "channel": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
 }

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from triggers.arms import GlobalControl
+
 
 class Cap(NamedTuple):
     """At most `max_count` messages: in any rolling window of `per_ms`, or in one `calendar` window
@@ -26,6 +28,7 @@ class CompiledPolicy(NamedTuple):
     grace_ms: int | None = None
     settle_ms: int = 0
     zone: str = "UTC"
+    global_control: GlobalControl | None = None
 
     @property
     def zoned(self) -> bool:

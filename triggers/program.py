@@ -10,13 +10,15 @@ them cost about as much as ten.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from schemas.events import Event
-from triggers.buckets import BUCKETS
+from triggers.arms import Experiment, GlobalControl
+from triggers.buckets import BUCKETS, bucket
 from triggers.conditions import Filter, index_key
 from triggers.consent import SUBSCRIBED, UNSUBSCRIBED
 from triggers.devices import PUSH_DISABLED, PUSH_ENABLED, UNINSTALLED, device_of
@@ -72,7 +74,8 @@ class CompiledTrigger:
     below `traits`; `zoned`: it asks for the user's time zone; `notes`: the features and relations
     it asks for; `silence_ms`: the shortest silence, 0 for none. `active`: it starts and admits from
     the first time until before the second. `rollout`: the first bucket left out. `category`: "" for
-    none. `rotation`: the texts that take turns, if any.
+    none. `rotation`: the texts that take turns, if any. `arm_steps`: the steps of the arms that
+    have others. `goal_within_ms`: how long a goal may follow.
     """
 
     id: str
@@ -106,6 +109,22 @@ class CompiledTrigger:
     category: str = ""
     rotation: Rotation | None = None
     hours: Hours | None = None
+    experiment: Experiment | None = None
+    global_control: GlobalControl | None = None
+    arm_steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+    goal_within_ms: int = 0
+
+    def arm_of(self, user: str, start_e: int, at: int) -> str:
+        """The arm of a candidate decided at `at`, whose instance waits since `start_e`; "" where no
+        experiment runs."""
+        experiment = self.experiment
+        if experiment is None:
+            return ""
+        return experiment.arm(user, start_e if experiment.from_start else at)
+
+    def steps_for(self, arm: str) -> tuple[Step, ...]:
+        """The steps of an instance whose user is in this arm ("": no experiment runs)."""
+        return self.arm_steps.get(arm, self.steps)
 
     def is_active(self, at_ms: int) -> bool:
         """Whether `at_ms` lies within the days it is active on."""
@@ -202,6 +221,7 @@ class Program:
     `outcome_within_ms`: how long after its expiry the outcome of a delivery is waited for.
     `habits`: the hours of every user's activity are counted, by the clock of this time zone where
     the user's own is unknown; "" for nobody asks.
+    `canaries`: what decides for the users below each share, the smallest first (`triggers.canary`).
     """
 
     number: int
@@ -221,6 +241,7 @@ class Program:
     withdrawn: Mapping[str, Withdrawals] = field(default_factory=dict)
     outcome_within_ms: int = DAY_MS
     habits: str = ""
+    canaries: tuple[tuple[int, "Program"], ...] = ()
     #: What decides for who refuses profiling: made by `triggers.consenting`, on demand.
     narrowed: "Program | None" = field(init=False, default=None)
     #: The name alone tells who wants a track event: it is one of `_names`, or nobody does.
@@ -231,6 +252,29 @@ class Program:
         self._names = CONSENT_EVENTS.union(self.by_event)
         self._by_name = ANY not in self.by_event and IDENTIFY not in self.by_event
         self._by_name &= not self.notes
+
+    def for_user(self, user: str) -> "Program":
+        """The program that decides for the user."""
+        if self.canaries:
+            drawn = canary_bucket(user)
+            for share, canary in self.canaries:
+                if drawn < share:
+                    return canary
+        return self
+
+    def of_shard(
+        self, withdrawn: Mapping[str, Withdrawals], outcome_within_ms: int = DAY_MS
+    ) -> "Program":
+        """The same, of a shard that has met these withdrawals and waits so long for outcomes."""
+        return replace(
+            self,
+            withdrawn=withdrawn,
+            outcome_within_ms=outcome_within_ms,
+            canaries=tuple(
+                (share, canary.of_shard(withdrawn, outcome_within_ms))
+                for share, canary in self.canaries
+            ),
+        )
 
     @property
     def recurs(self) -> bool:
@@ -334,6 +378,16 @@ def _together(one: Hits, other: Hits) -> Hits:
         return other if one is NO_HITS else one
     starts = sorted(one.starts + other.starts, key=lambda role: role.trigger.order)
     return Hits(one.cancels + other.cancels, tuple(starts), one.errors + other.errors)
+
+
+#: So many users' buckets are kept while a canary runs: a bucket costs several microseconds.
+_DRAWN_MAX = 1 << 16
+
+
+@lru_cache(maxsize=_DRAWN_MAX)
+def canary_bucket(user: str) -> int:
+    """Users below the share of a canary are in it; the same ones for all canaries."""
+    return bucket("canary", user)
 
 
 GRANULE_MAX_MS = 3_600_000

@@ -9,6 +9,7 @@ admission reads (sends, cooldowns, the last decision) is kept `LOOK_BACK_MS` lon
 
 from typing import Any
 
+from triggers import exposure
 from triggers.effects import Effects
 from triggers.endings import lost
 from triggers.notes import MESSAGES, forget_messages, messages_expiry
@@ -51,6 +52,9 @@ def due(program: Program, state: UserState) -> int:
     if state.patterns:
         for trigger, pattern_memory in state.patterns.items():
             latest = max(latest, _pattern_expiry(program, trigger, pattern_memory))
+    if state.exposed:
+        for trigger, exposed in state.exposed.items():
+            latest = max(latest, exposure.expiry(program, trigger, exposed) + LOOK_BACK_MS)
     return latest
 
 
@@ -81,6 +85,9 @@ def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effec
         state.pending.remove(pending)
         lost(program, user, pending, now_ms, out)
     _prune_noted(program, state, now_ms)
+    for trigger, exposed in list(state.exposed.items()):
+        if exposure.expiry(program, trigger, exposed) + LOOK_BACK_MS <= now_ms:
+            del state.exposed[trigger]
     for trigger_id, remembered in list(state.patterns.items()):
         pattern = _pattern_of(program, trigger_id, remembered)
         if pattern is None:

@@ -106,7 +106,8 @@ class Pending(msgspec.Struct, array_like=True, gc=False):
     `others`: the `per` values of a bundle beside the first; `before`: when the message before it in
     its series was admitted, 0 for none or one that was given back. `category`: it took one of
     `sent_by`; `text`: the text of a rotation it used, last used before at `text_before`;
-    `merged_before`: the admission of another profile, now merged, whose cooldown it had replaced.
+    `merged_before`: the admission of another profile, now merged, whose cooldown it had replaced;
+    `revision` and `variant` are those it was decided under.
     """
 
     delivery: bytes
@@ -123,6 +124,8 @@ class Pending(msgspec.Struct, array_like=True, gc=False):
     text: str = ""
     text_before: int = 0
     merged_before: int = 0
+    revision: int = 0
+    variant: str = ""
 
 
 class Waiting(msgspec.Struct, array_like=True, gc=False):
@@ -180,6 +183,19 @@ class Held(msgspec.Struct, array_like=True, gc=False):
     bundled: bool = False
 
 
+class Exposure(msgspec.Struct, array_like=True, gc=False):
+    """Since when the user counts for the readout of a trigger, and in which arm.
+
+    `at`: the first exposure under `revision`. `goals` and `value`: what followed so far.
+    """
+
+    arm: str
+    at: int
+    revision: int = 0
+    goals: int = 0
+    value: int = 0
+
+
 class Device(msgspec.Struct, array_like=True, gc=False):
     """An app install. `platform`: `ios` or `android`."""
 
@@ -218,8 +234,8 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     open settle window. `sent_by` maps a category with caps of its own to the times of its messages
     as in `sends`; `texts` a trigger to when each text of its rotation was last used ("": one that
     was pushed out). `held` are candidates whose hours are closed, `usual` the hours of the week the
-    user is active in, in a form that `triggers.usual` knows. `consent` None:
-    nothing was ever said.
+    user is active in, in a form that `triggers.usual` knows. `exposed`: trigger -> the user's arm
+    in what is measured there. `consent` None: nothing was ever said.
     """
 
     version: int = STATE_VERSION
@@ -246,6 +262,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     texts: dict[str, dict[str, int]] = {}
     held: list[Held] = []
     usual: list[Any] = []
+    exposed: dict[str, Exposure] = {}
     consent: Consent | None = None
 
 
@@ -274,12 +291,13 @@ def has_rare(state: UserState) -> bool:
         or state.texts
         or state.held
         or state.usual
+        or state.exposed
         or state.consent
     )
 
 
 #: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
-_RARE = 13
+_RARE = 14
 #: An array of more than 15 fields has a head of three bytes; this is that of a shorter one.
 _HEAD_BYTES = 3
 _SHORT_HEAD = 0x90 + len(UserState.__struct_fields__)

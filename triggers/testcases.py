@@ -177,6 +177,8 @@ class Expected(Model):
     """The title as it is rendered for the user."""
     body: StrictStr | None = None
     """The body as it is rendered for the user."""
+    variant: Id | None = None
+    """The arm of the experiment, a variant or control; any when left out."""
 
     def cross_problems(self) -> Iterable[Problem]:
         told = self.outcome == Outcome.CANCELLED and self.reason == Reason.CONSENT

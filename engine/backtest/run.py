@@ -223,8 +223,11 @@ class Backtest:
                 self.tally.triggers[trigger].converted += 1
 
     def _accept(self, user: str, state: UserState, admitted: list[Admitted]) -> None:
-        """Tell the patterns that wait for it that a message was accepted."""
+        """Tell the patterns that wait for it that a message was accepted. A ghost ends where it was
+        decided."""
         for delivery in admitted:
+            if delivery.ghost:
+                continue
             name = outcome_name(delivery.trigger.id, Reason.ACCEPTED.lower())
             if name in self.program.by_event:
                 a = max(self.watermark_ms, delivery.decided_at_ms)

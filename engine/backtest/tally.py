@@ -77,6 +77,9 @@ class Tally:
             reason = (decision.reason or decision.outcome).value
             tally.suppressed[reason] += 1
             counts[reason] += 1
+            if decision.reason is Reason.GLOBAL_CONTROL:
+                # The ghost blocks what comes after it as a message would.
+                slot.last = decision.trigger
             if decision.reason in _BLOCKED and slot.last is not None:
                 self.collisions[decision.trigger, slot.last, reason] += 1
 

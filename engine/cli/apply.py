@@ -27,6 +27,8 @@ from engine.cli.registry import (
 )
 from engine.registry.changes import plan_apply
 from engine.registry.operations import open_to_read, open_to_write
+from triggers.buckets import BUCKETS
+from triggers.fields import share_of
 
 
 class OnPending(StrEnum):
@@ -34,6 +36,17 @@ class OnPending(StrEnum):
 
     KEEP = "keep"
     CANCEL = "cancel"
+
+
+CanaryOption = Annotated[
+    str,
+    typer.Option(
+        "--canary",
+        metavar="SHARE",
+        help="New revisions of edited triggers for this share of the users, such as 5%.",
+        show_default=False,
+    ),
+]
 
 
 def apply(
@@ -48,6 +61,7 @@ def apply(
             "--pending", help="Pending instances of changed and removed triggers: keep or cancel."
         ),
     ] = OnPending.KEEP,
+    canary: CanaryOption = "",
     message: MessageOption = "",
     by: ByOption = "",
     output: OutputOption = Output.TABLE,
@@ -57,10 +71,14 @@ def apply(
 
     Unchanged definitions keep their revision. Run again after a failure: it finishes what was
     begun. Pending instances keep their deadlines and the new revision decides, or they are
-    cancelled as of the activation. Exit codes: 2 the folder or a setting is wrong and nothing was
-    written, 5 somebody else applied meanwhile, 6 Kafka cannot be reached.
+    cancelled as of the activation. With --canary edited triggers keep their revision and get the
+    new one for a share of the users, until `promote` or `abort`; everything else is for everyone.
+
+    Exit codes: 2 the folder or a setting is wrong and nothing was written, 5 somebody else applied
+    meanwhile, 6 Kafka cannot be reached.
     """
     cancel = pending is OnPending.CANCEL
+    canary_share = _share_or_fail(canary, cancel)
     wanted = load_folder_or_fail(folder)
     settings = load_settings_or_fail(require=() if dry_run else ("log_secret",))
 
@@ -74,6 +92,7 @@ def apply(
                 wanted.documents,
                 prune=prune,
                 now_ms=0,
+                canary_share=canary_share,
             )
             waiting = await pending_of(settings, plan, history)
         show_plan(plan, output, waiting, registry=plan.base, dry_run=True, partitions=0)
@@ -87,6 +106,7 @@ def apply(
                 wanted.documents,
                 prune=prune,
                 cancel_pending=cancel,
+                canary_share=canary_share,
             )
             waiting = await pending_of(settings, plan, registry.reader.history)
             applied = await registry.put_in_force(plan, signature(by, message))
@@ -99,3 +119,18 @@ def apply(
             )
 
     run_on_registry(settings, preview if dry_run else write)
+
+
+def _share_or_fail(canary: str, cancel: bool) -> int:
+    """In buckets, 0 for none."""
+    if not canary:
+        return 0
+    if cancel:
+        raise typer.BadParameter("--pending cancel is for everyone: not with --canary")
+    try:
+        share = share_of(canary)
+    except ValueError as error:
+        raise typer.BadParameter(f"--canary: {error}") from error
+    if not 0 < share < BUCKETS:
+        raise typer.BadParameter("--canary is more than 0% and less than 100%")
+    return share

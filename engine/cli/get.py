@@ -27,6 +27,7 @@ from engine.registry.operations import open_to_read
 from engine.registry.reader import RegistryReader
 from triggers.compile import RegisteredTrigger
 from triggers.definition import TriggerDefinition
+from triggers.fields import share_text
 from triggers.patterns import kind_of
 
 
@@ -41,7 +42,7 @@ class Format(StrEnum):
 
 
 _COLUMNS = ("id", "state", "revision", "pattern", "class", "priority", "owner")
-_WIDE = (*_COLUMNS, "name", "category", "lane", "policy", "registered_at")
+_WIDE = (*_COLUMNS, "canary", "name", "category", "lane", "policy", "registered_at")
 
 
 def get(
@@ -160,8 +161,16 @@ def _row(trigger: RegisteredTrigger) -> dict[str, Any]:
         "category": definition.category,
         "lane": definition.lane,
         "policy": definition.policy,
+        "canary": _canary(trigger),
         "registered_at": registered_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
+
+
+def _canary(trigger: RegisteredTrigger) -> str | None:
+    """The revision beside this one, and for whom."""
+    if trigger.canary is None:
+        return None
+    return f"{trigger.canary.revision} for {share_text(trigger.canary_share)}"
 
 
 def _pattern(definition: TriggerDefinition) -> str:

@@ -28,6 +28,8 @@ VERBS = (
     Verb("get", "engine.cli.get", "get", "Show registered triggers."),
     Verb("pause", "engine.cli.pause", "pause", "Stop a trigger from sending."),
     Verb("resume", "engine.cli.resume", "resume", "Let a paused trigger go on."),
+    Verb("promote", "engine.cli.canary", "promote", "Give a trigger's canary to everyone."),
+    Verb("abort", "engine.cli.canary", "abort", "End a trigger's canary."),
     Verb("backtest", "engine.cli.backtest", "backtest", "Decide past events, offline."),
     Verb("explain", "engine.cli.explain", "explain", "Tell why a user got a message, or none."),
     Verb("consent", "engine.cli.consent", "consent", "Note what a user agrees to and refuses."),

@@ -210,6 +210,11 @@ def unsent(delivery: Delivery, reason: Reason, code: str, uncertain: bool) -> Fi
     return _finish(reason, delivery.attempt, uncertain, code=code[:CODE_MAX], release=True)
 
 
+def ghost_of(delivery: Delivery) -> Finish:
+    """A claimed and rendered delivery of a control group: it ends where it would be sent."""
+    return Finish(Reason(delivery.ghost), delivery.attempt)
+
+
 def _back_off_ms(
     attempt: int, left_ms: int, results: Sequence[DeviceResult], rules: Rules, jitter: float
 ) -> int:

@@ -26,6 +26,7 @@ from engine.delivery.attempt import (
     Rules,
     after_sends,
     after_verdict,
+    ghost_of,
     out_of_hours,
     unsent,
 )
@@ -221,6 +222,7 @@ class Dispatcher:
         return await self._patiently(ask)
 
     def _question(self, delivery: Delivery, now_ms: int) -> Claim:
+        own = delivery.ghost == Reason.CONTROL
         return Claim(
             delivery.shard,
             delivery.delivery_id,
@@ -229,8 +231,9 @@ class Dispatcher:
             self._rules.gate_now_ms(delivery, now_ms),
             self._rules.lease_ms,
             NO_LIMITS if self._rules.log_clock else delivery.limits,
-            delivery.marketing,
+            delivery.marketing and not own,
             self._around.fences.after(delivery),
+            own,
         )
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -278,6 +281,8 @@ class Dispatcher:
             log.warning("definition_unreadable", error=str(error))
             results = [UNREADABLE]
         else:
+            if delivery.ghost:
+                return ghost_of(delivery)
             results = await self._around.providers.send(delivery, message, now_ms + left_ms)
         now_ms = clock.now_ms()
         following = after_sends(

@@ -71,7 +71,7 @@ class Renderer:
 
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
-        self._texts: OrderedDict[tuple[str, int, str], _Texts] = OrderedDict()
+        self._texts: OrderedDict[tuple[str, int, str, str], _Texts] = OrderedDict()
 
     def render(self, delivery: Delivery) -> Rendered:
         """Raises `RenderError`, and what `definitions` raises.
@@ -79,7 +79,7 @@ class Renderer:
         A newer marketing message of a trigger replaces the one still on its way or on the screen;
         a transactional one replaces nothing but a repeat of itself.
         """
-        texts = self._texts_of(delivery.trigger, delivery.revision, delivery.text)
+        texts = self._texts_of(delivery.trigger, delivery.revision, delivery.text, delivery.variant)
         locale = delivery.fields.get("event", {}).get(LOCALE_PATH)
         return Rendered(
             fill(pick_locale(texts.title, locale), delivery),
@@ -90,20 +90,20 @@ class Renderer:
             delivery.lane != Lane.LOW,
         )
 
-    def _texts_of(self, trigger: str, revision: int, text: str) -> _Texts:
-        key = (trigger, revision, text)
+    def _texts_of(self, trigger: str, revision: int, text: str, variant: str) -> _Texts:
+        key = (trigger, revision, text, variant)
         texts = self._texts.get(key)
         if texts is None:
-            texts = self._texts[key] = self._read(trigger, revision, text)
+            texts = self._texts[key] = self._read(*key)
             if len(self._texts) > KEPT_MAX:
                 self._texts.popitem(last=False)
         return texts
 
-    def _read(self, trigger: str, revision: int, text: str) -> _Texts:
+    def _read(self, trigger: str, revision: int, text: str, variant: str) -> _Texts:
         definition = self._definitions(trigger, revision)
         if definition is None:
             raise RenderError(f"there is no revision {revision} of {trigger}")
-        message = definition.messages.get(text) if text else definition.message
+        message = definition.message_of(text, variant)
         if message is None:
             raise RenderError(f"revision {revision} of {trigger} has no message {text}".rstrip())
         data = {"trigger": trigger}

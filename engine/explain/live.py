@@ -3,7 +3,6 @@
 Reads only: the log from Kafka, the registry's versions, the stored state and journal from Redis.
 """
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -231,7 +230,7 @@ class _Retelling:
         await self._registry.read_up_to(number, READ_UP_S)
         program = self._registry.program(number)
         self._withdrawn |= withdrawals_met(program, self._withdrawn, a)
-        self._watch.activate(dataclasses.replace(program, withdrawn=self._withdrawn), a)
+        self._watch.activate(program.of_shard(self._withdrawn), a)
         self._number = number
 
     def _guess_version(self, a: int) -> None:
@@ -239,7 +238,7 @@ class _Retelling:
         history = self._registry.history
         # With the log's clock `a` is the emitters' time, which says nothing of the authors'.
         self._number = history.latest if self._log_clock else history.latest_at(a)
-        self._watch.program = self._registry.program(self._number)
+        self._watch.program = self._registry.program(self._number).for_user(self._user)
 
     def _is_mine(self, record: ConsumerRecord, kind: str) -> bool:
         """Engine-made records bear their user as key, whatever the event inside them says."""

@@ -239,6 +239,14 @@ _FACTS: Mapping[str, Callable[[Mapping[str, Any], Clock], str]] = {
     "rollout": lambda values, clock: (
         f"bucket {values['bucket']}, below {values['rollout']} is in" if "bucket" in values else ""
     ),
+    "global_control": lambda values, clock: (
+        f"bucket {values['bucket']}, {values['size']} from {values['starts']} on are withheld"
+        if "bucket" in values
+        else ""
+    ),
+    "control": lambda values, clock: (
+        f"{values['arm'] or 'over'}, bucket {values['bucket']}" if "bucket" in values else ""
+    ),
     "state": lambda values, clock: str(values["state"]),
     "consent": _consent,
     "device": _device,

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import msgspec
+
 from engine.registry.entries import (
     POLICY,
     TRIGGER,
@@ -21,6 +23,7 @@ from engine.registry.history import Contents, History
 from engine.registry.versions import UnreadableDefinitionError, Versions
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
+from triggers.fields import share_text
 from triggers.shared import NO_DOCUMENTS, Documents
 
 
@@ -73,7 +76,7 @@ class NotRegisteredError(Exception):
 
 
 class WrongStateError(Exception):
-    """A trigger in this state can be neither paused nor resumed."""
+    """A trigger in this state can be neither paused nor resumed, or has no canary."""
 
 
 def plan_apply(
@@ -85,8 +88,13 @@ def plan_apply(
     prune: bool,
     now_ms: int,
     cancel_pending: bool = False,
+    canary_share: int = 0,
 ) -> Plan:
     """The latest version with these definitions in it; with `prune` nothing else is left.
+
+    With a `canary_share` (in buckets) edited triggers keep their revision, and the new one is for
+    the users below that share. Else a definition that runs as a canary stays one, and any other
+    ends the canary of its trigger.
 
     With `cancel_pending` it withdraws the instances that triggers changed or removed by it have
     armed so far; else their deadlines stay, and the current revision decides.
@@ -99,7 +107,7 @@ def plan_apply(
     plan = Plan(history.latest, Contents({}, {}, {}, dict(before.cancelled_to)))
     versions = Versions(history)
     for name in sorted(triggers):
-        _plan_trigger(plan, history, versions, before, triggers[name], now_ms)
+        _plan_trigger(plan, history, versions, before, triggers[name], now_ms, canary_share)
     for name in sorted(policies):
         _plan_policy(plan, history, versions, before, name, policies[name])
     for kind in sorted(documents):
@@ -133,6 +141,37 @@ def plan_resume(history: History, trigger_id: str) -> Plan:
     return _plan_state(history, trigger_id, ref, "live" if own in ("paused", "draft") else own)
 
 
+def plan_promote(history: History, trigger_id: str) -> Plan:
+    """The canary becomes the revision of all users. Raises NotRegisteredError, WrongStateError for
+    a trigger without a canary."""
+    ref, own = _registered(history, trigger_id)
+    definition = Versions(history).definition(trigger_id, _canary_of(trigger_id, ref))
+    assert definition is not None  # an accepted version names no revision without a body
+    state = ref.state if definition.state == own else definition.state
+    row = Row(TRIGGER, trigger_id, Change.CHANGED, ref.canary, ref.revision, state)
+    return _plan_ref(history, TriggerRef(ref.canary, state), row)
+
+
+def plan_abort(history: History, trigger_id: str) -> Plan:
+    """The canary ends: its users get the revision of all others. Raises as `plan_promote`."""
+    ref, _ = _registered(history, trigger_id)
+    canary = _canary_of(trigger_id, ref)
+    row = Row(TRIGGER, trigger_id, Change.CHANGED, ref.revision, canary, ref.state)
+    return _plan_ref(history, TriggerRef(ref.revision, ref.state), row)
+
+
+def _canary_of(trigger_id: str, ref: TriggerRef) -> int:
+    if not ref.canary:
+        raise WrongStateError(f"{trigger_id} has no canary: start one by `apply --canary 5%`")
+    return ref.canary
+
+
+def _plan_ref(history: History, ref: TriggerRef, row: Row) -> Plan:
+    contents = history.contents(history.latest)
+    contents.triggers[row.name] = ref
+    return Plan(history.latest, contents, [row])
+
+
 def _registered(history: History, trigger_id: str) -> tuple[TriggerRef, State]:
     ref = history.contents(history.latest).triggers.get(trigger_id)
     if ref is None:
@@ -143,11 +182,9 @@ def _registered(history: History, trigger_id: str) -> tuple[TriggerRef, State]:
 
 
 def _plan_state(history: History, trigger_id: str, ref: TriggerRef, state: State) -> Plan:
-    contents = history.contents(history.latest)
-    contents.triggers[trigger_id] = TriggerRef(ref.revision, state)
     change = Change.UNCHANGED if state == ref.state else Change.CHANGED
     row = Row(TRIGGER, trigger_id, change, ref.revision, ref.revision, state)
-    return Plan(history.latest, contents, [row])
+    return _plan_ref(history, msgspec.structs.replace(ref, state=state), row)
 
 
 def _plan_trigger(
@@ -157,13 +194,20 @@ def _plan_trigger(
     before: Contents,
     wanted: TriggerDefinition,
     now_ms: int,
+    canary_share: int,
 ) -> None:
     ref = before.triggers.get(wanted.id)
     held = None if ref is None else _readable(versions, wanted.id, ref.revision)
+    if ref is not None and held != wanted:
+        running = _readable(versions, wanted.id, ref.canary) if ref.canary else None
+        if canary_share or running == wanted:
+            _plan_canary(plan, history, ref, running, wanted, now_ms, canary_share)
+            return
     # Definitions are compared, not documents: a release that writes one more field with its old
     # meaning must not make a new revision of every trigger.
     if ref is not None and held == wanted:
-        revision, change = ref.revision, Change.UNCHANGED
+        change = Change.CHANGED if ref.canary else Change.UNCHANGED
+        revision = ref.revision
     else:
         revision = history.next_revision(TRIGGER, wanted.id)
         change = Change.CREATED if ref is None else Change.CHANGED
@@ -175,9 +219,35 @@ def _plan_trigger(
         # an edit of its text must not start it again.
         state = ref.state
     note = "" if state == wanted.state else f"its file says {wanted.state}"
+    if ref is not None and ref.canary:
+        note = f"its canary, revision {ref.canary}, ends"
     plan.contents.triggers[wanted.id] = TriggerRef(revision, state)
     previous = 0 if ref is None else ref.revision
     plan.rows.append(Row(TRIGGER, wanted.id, change, revision, previous, state, note))
+
+
+def _plan_canary(
+    plan: Plan,
+    history: History,
+    ref: TriggerRef,
+    running: TriggerDefinition | None,
+    wanted: TriggerDefinition,
+    now_ms: int,
+    canary_share: int,
+) -> None:
+    """Beside the revision that stays, in its state: a new canary, or the one that runs already,
+    for another share of the users or for the same."""
+    share = canary_share or ref.canary_share
+    revision = ref.canary
+    if running != wanted:
+        revision = history.next_revision(TRIGGER, wanted.id)
+        body = TriggerBody(wanted.to_document(), now_ms)
+        plan.bodies.append((BodyKey(TRIGGER, wanted.id, revision), body))
+    made = msgspec.structs.replace(ref, canary=revision, canary_share=share)
+    plan.contents.triggers[wanted.id] = made
+    change = Change.UNCHANGED if made == ref else Change.CHANGED
+    note = f"canary for {share_text(share)}, the others keep revision {ref.revision}"
+    plan.rows.append(Row(TRIGGER, wanted.id, change, revision, ref.revision, ref.state, note))
 
 
 def _plan_policy(
@@ -246,7 +316,12 @@ def _prove(
         if name not in policies
     }
     # Drafts are compiled too: the day they go live is no time to find out.
-    registered = (RegisteredTrigger(made, 1, "live", 0) for made in definitions.values())
+    registered = [RegisteredTrigger(made, 1, "live", 0) for made in definitions.values()]
+    for name, ref in plan.contents.triggers.items():
+        # Both sides of a canary have to fit what is new; one of them is proved already.
+        if ref.canary:
+            sides = [versions.definition(name, number) for number in (ref.revision, ref.canary)]
+            registered += [RegisteredTrigger(one, 1, "live", 0) for one in sides if one is not None]
     stay = [key for key in plan.contents.documents if key[1] not in documents.get(key[0], {})]
     held: dict[str, dict[str, Any]] = {kind: dict(bodies) for kind, bodies in documents.items()}
     for kind, name in stay:

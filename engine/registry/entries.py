@@ -36,10 +36,15 @@ class SharedBody(msgspec.Struct, frozen=True):
 
 
 class TriggerRef(msgspec.Struct, frozen=True):
-    """A trigger as a version holds it; `state` overrides the document's own."""
+    """A trigger as a version holds it; `state` overrides the document's own.
+
+    `canary`: the revision of the users below `canary_share` (in buckets of 10,000), 0 for none.
+    """
 
     revision: int
     state: State
+    canary: int = 0
+    canary_share: int = 0
 
 
 class Manifest(msgspec.Struct, frozen=True):

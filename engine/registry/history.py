@@ -205,7 +205,9 @@ class History:
 
 
 def _named(manifest: Manifest) -> list[BodyKey]:
-    keys = [BodyKey(TRIGGER, name, ref.revision) for name, ref in manifest.triggers.items()]
+    refs = manifest.triggers.items()
+    keys = [BodyKey(TRIGGER, name, ref.revision) for name, ref in refs]
+    keys += [BodyKey(TRIGGER, name, ref.canary) for name, ref in refs if ref.canary]
     keys += [BodyKey(POLICY, name, rev) for name, rev in manifest.policies.items()]
     return keys + [BodyKey(*key, rev) for key, rev in documents_of(manifest).items()]
 

@@ -14,8 +14,10 @@ from engine.kafka_client import client_options
 from engine.registry.changes import (
     Plan,
     documents_by_kind,
+    plan_abort,
     plan_apply,
     plan_pause,
+    plan_promote,
     plan_resume,
 )
 from engine.registry.connect import close, connect
@@ -88,6 +90,7 @@ class WritableRegistry:
         *,
         prune: bool = False,
         cancel_pending: bool = False,
+        canary_share: int = 0,
     ) -> Plan:
         """What applying these definitions would change; see `plan_apply`."""
         registered_ms = LOG_CLOCK_MS if self._log_clock else now_ms()
@@ -100,6 +103,7 @@ class WritableRegistry:
             prune=prune,
             now_ms=registered_ms,
             cancel_pending=cancel_pending,
+            canary_share=canary_share,
         )
 
     async def pause(self, trigger_id: str, signature: Signature) -> Applied:
@@ -109,6 +113,14 @@ class WritableRegistry:
     async def resume(self, trigger_id: str, signature: Signature) -> Applied:
         """Raises NotRegisteredError, WrongStateError, ConflictError."""
         return await self.put_in_force(plan_resume(self.reader.history, trigger_id), signature)
+
+    async def promote(self, trigger_id: str, signature: Signature) -> Applied:
+        """Raises NotRegisteredError, WrongStateError, ConflictError."""
+        return await self.put_in_force(plan_promote(self.reader.history, trigger_id), signature)
+
+    async def abort(self, trigger_id: str, signature: Signature) -> Applied:
+        """Raises NotRegisteredError, WrongStateError, ConflictError."""
+        return await self.put_in_force(plan_abort(self.reader.history, trigger_id), signature)
 
     async def put_in_force(self, plan: Plan, signature: Signature) -> Applied:
         """Write the plan and activate it. Raises ConflictError.

@@ -100,7 +100,13 @@ class Versions:
             if held is None or held.revision != ref.revision:
                 definition, registered_at_ms = self._trigger(BodyKey(TRIGGER, name, ref.revision))
                 held = RegisteredTrigger(definition, ref.revision, ref.state, registered_at_ms)
-            triggers[name] = held._replace(state=ref.state)
+            canary = None
+            if ref.canary:
+                definition, registered_at_ms = self._trigger(BodyKey(TRIGGER, name, ref.canary))
+                canary = RegisteredTrigger(definition, ref.canary, ref.state, registered_at_ms)
+            triggers[name] = held._replace(
+                state=ref.state, canary=canary, canary_share=ref.canary_share
+            )
         policies = {
             name: self.policy(name, revision) for name, revision in contents.policies.items()
         }

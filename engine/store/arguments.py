@@ -65,7 +65,7 @@ def claim_command(claim: Claim, tag: str, token: str) -> Command:
         claim.delivery_id,
         claim.trigger,
         token,
-        int(claim.counted),
+        "g" if claim.own else int(claim.counted),
         claim.after,
     ]
     _add_limits(words, claim.limits)

@@ -31,6 +31,11 @@ RING_MAX = 512
 """No ring keeps more claims; a larger cap is checked against these only."""
 
 
+GHOST_MARK = "~"
+"""Before the trigger of a ring's entry that is the ghost of the trigger's own control group: it
+counts in that trigger's cooldown and nowhere else. No trigger's id begins so."""
+
+
 class Stored(NamedTuple):
     """One stored thing. `field`: its name inside a hash, empty where the names are data.
 

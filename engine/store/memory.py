@@ -181,7 +181,7 @@ class MemoryStore:
         refusal = ring.refusal(claim)
         if refusal is not None:
             return refusal
-        if claim.counted:
+        if claim.counted or claim.own:
             held.rings[claim.user] = ring
             ring.add(claim)
         entry.claimed_ms, entry.lease_ms = claim.now_ms, claim.lease_ms

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from engine.ports import Claim, GateAnswer, Verdict
-from engine.store.keys import RING_MAX, RING_SPARE
+from engine.store.keys import GHOST_MARK, RING_MAX, RING_SPARE
 from schemas.deliveries import CalendarCap, Limits
 from schemas.reasons import Reason
 
@@ -18,12 +18,18 @@ _DAY_MS = 86_400_000
 
 
 class Claimed(NamedTuple):
-    """One claim that was answered SEND. `category` "": one without caps of its own."""
+    """One claim that was answered SEND. `category` "": one without caps of its own. `trigger` of a
+    ghost begins with `GHOST_MARK`."""
 
     at_ms: int
     delivery_id: str
     trigger: str
     category: str = ""
+
+    @property
+    def is_ghost(self) -> bool:
+        """It counts in the cooldown of its own trigger only."""
+        return self.trigger.startswith(GHOST_MARK)
 
 
 @dataclass(slots=True)
@@ -40,12 +46,13 @@ class Ring:
         refused = [
             (Reason.COOLDOWN, made.at_ms + limits.cooldown_ms)
             for made in self.claims
-            if made.trigger == claim.trigger and _blocks(made, limits.cooldown_ms, now_ms)
+            if made.trigger in (claim.trigger, GHOST_MARK + claim.trigger)
+            and _blocks(made, limits.cooldown_ms, now_ms)
         ]
         refused += [
             (Reason.SPACING, made.at_ms + limits.spacing_ms)
             for made in self.claims
-            if _blocks(made, limits.spacing_ms, now_ms)
+            if not made.is_ghost and _blocks(made, limits.spacing_ms, now_ms)
         ]
         refused += [(Reason.FREQUENCY_CAP, at_ms) for at_ms in self._caps_free_at(limits, now_ms)]
         if not refused:
@@ -61,6 +68,8 @@ class Ring:
         largest = max([0, *counts, *(cap.max for cap in limits.calendars)])
         self.keep = min(max(self.keep, largest + RING_SPARE), RING_MAX)
         made = Claimed(claim.now_ms, claim.delivery_id, claim.trigger, limits.category)
+        if claim.own:
+            made = made._replace(trigger=GHOST_MARK + claim.trigger, category="")
         self.claims.append(made)
         self._forget()
 
@@ -82,28 +91,34 @@ class Ring:
 
     def _forget(self) -> None:
         """The newest `keep` of all and of each category stay, and the newest of each trigger,
-        `RING_MAX` at most."""
+        `RING_MAX` at most. Of ghosts only that one, so that they never hide a message."""
         kept: list[Claimed] = []
+        number = 0
         of_category: Counter[str] = Counter()
         triggers: set[str] = set()
-        for number, made in enumerate(reversed(self.claims)):
-            of_category[made.category] += 1
-            own = made.category and of_category[made.category] <= self.keep
-            if len(kept) < RING_MAX and (number < self.keep or own or made.trigger not in triggers):
+        for made in reversed(self.claims):
+            stays = made.trigger not in triggers
+            if not made.is_ghost:
+                of_category[made.category] += 1
+                own = made.category and of_category[made.category] <= self.keep
+                stays |= number < self.keep or bool(own)
+                number += 1
+            if stays and len(kept) < RING_MAX:
                 kept.append(made)
             triggers.add(made.trigger)
         self.claims = kept[::-1]
 
     def _caps_free_at(self, limits: Limits, now_ms: int) -> Iterator[int]:
         """When each cap is free that refuses now."""
-        own = [made for made in self.claims if made.category == limits.category]
-        for claims, caps in ((self.claims, limits.caps), (own, limits.own_caps)):
+        sent = [made for made in self.claims if not made.is_ghost]
+        own = [made for made in sent if made.category == limits.category]
+        for claims, caps in ((sent, limits.caps), (own, limits.own_caps)):
             for max_count, per_ms in caps:
                 at_ms = _cap_free_at(claims, max_count, per_ms, now_ms)
                 if at_ms is not None:
                     yield at_ms
         for calendar in limits.calendars:
-            at_ms = _calendar_free_at(own if calendar.own else self.claims, calendar, now_ms)
+            at_ms = _calendar_free_at(own if calendar.own else sent, calendar, now_ms)
             if at_ms is not None:
                 yield at_ms
 

@@ -104,6 +104,8 @@ def delivery_of(admitted: Admitted, origin: Origin) -> Delivery:
         fields={root: values for root, values in fields.items() if values},
         items=[{"start": start, "event": event} for start, event in admitted.items],
         text=admitted.text,
+        variant=admitted.variant,
+        ghost=admitted.ghost,
         limits=limits,
         closed=list(admitted.closed),
         lane=trigger.lane,

@@ -6,7 +6,6 @@ outbox to the publisher. The shard knows nothing of Kafka or Faust: the crash te
 log with a memory store and compare.
 """
 
-import dataclasses
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -377,9 +376,7 @@ class Shard:
 
     def _decide_with(self, program: Program) -> None:
         within_ms = HISTORY_WITHIN_MS if self._settings.log_clock else program.outcome_within_ms
-        self._program = dataclasses.replace(
-            program, withdrawn=self._withdrawn, outcome_within_ms=within_ms
-        )
+        self._program = program.of_shard(self._withdrawn, within_ms)
 
     async def _load(self, missing: list[str]) -> None:
         """Bring the states of these users into the cache."""

@@ -66,6 +66,7 @@ def matches(own: str, expected: Expected, got: Got) -> bool:
         and wanted_per in (None, got.per)
         and expected.title in (None, got.title)
         and expected.body in (None, got.body)
+        and expected.variant in (None, got.variant)
     )
 
 
@@ -81,11 +82,12 @@ def per_text(value: str | int | float | bool) -> str:
 def _of_expected(own: str, item: Expected) -> Line:
     per = None if item.per is None else per_text(item.per)
     text = _text(item.outcome, item.reason, item.trigger or own, own, item.user, per)
-    return Line("-", item.at_ms, text + _said(item.title, item.body))
+    return Line("-", item.at_ms, text + _varied(item.variant) + _said(item.title, item.body))
 
 
 def _of_got(sign: Literal[" ", "+"], own: str, item: Got, texts: bool) -> Line:
     text = _text(item.outcome, item.reason, item.trigger, own, item.user, item.per)
+    text += _varied(item.variant)
     if item.error is not None:
         text += f"; the text fails: {item.error}"
     elif texts:
@@ -104,6 +106,10 @@ def _text(
     if user not in (None, TEST_USER):
         parts.append(f"user {user}")
     return ", ".join(parts)
+
+
+def _varied(variant: str | None) -> str:
+    return f", variant {variant}" if variant else ""
 
 
 def _said(title: str | None, body: str | None) -> str:

@@ -39,7 +39,8 @@ _VIEWS = {"Page: ": "page", "Screen: ": "screen"}
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """One outcome. `title` and `body` of an admitted message, `error` when they fail to render."""
+    """One outcome. `title` and `body` of an admitted message, `error` when they fail to render;
+    `variant`: the arm of an experiment."""
 
     at_ms: int
     trigger: str
@@ -50,6 +51,7 @@ class Got:
     title: str | None = None
     body: str | None = None
     error: str | None = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,8 @@ class Timeline:
         if deliveries:
             # Every send is accepted at once, as in a backtest.
             for admitted in deliveries.values():
-                self._accept(state, admitted)
+                if not admitted.ghost:
+                    self._accept(state, admitted)
             state.pending.clear()
         pattern = self.case.program.triggers[self.case.trigger.id].pattern
         self.started |= any(got.trigger == self.case.trigger.id for got in self.got)
@@ -231,6 +234,7 @@ class Timeline:
             title,
             body,
             error,
+            decision.variant,
         )
 
     def _per(self, decision: Decision) -> str | None:
@@ -259,4 +263,5 @@ def _delivery(admitted: Admitted) -> Delivery:
         fields={"start": admitted.start_fields, "event": admitted.event_fields},
         items=[{"start": start, "event": event} for start, event in admitted.items],
         text=admitted.text,
+        variant=admitted.variant,
     )

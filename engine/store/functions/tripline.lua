@@ -9,6 +9,9 @@
 local RING_SPARE = 8
 local RING_MAX = 512
 local JOURNAL_MAX = 32
+-- Before the trigger of a ghost of the trigger's own control group, which counts in that trigger's
+-- cooldown and nowhere else.
+local GHOST = '~'
 
 -- Arguments per inner call, even so that pairs stay together. unpack() fails near 8,000.
 local CHUNK = 1000
@@ -118,15 +121,24 @@ local function read_ring(key)
     return packed and cmsgpack.unpack(packed) or {0}
 end
 
+local function is_ghost(ring, i)
+    return string.sub(ring[i + 2], 1, 1) == GHOST
+end
+
 -- The newest `keep` of all and of each category stay, and the newest of each trigger, RING_MAX at
--- most.
+-- most. Of ghosts only that one, so that they never hide a message.
 local function trimmed(ring, keep)
     local from, of_category, triggers, count, staying = #ring - WIDTH + 1, {}, {}, 0, {}
+    local number = 0
     for i = from, 2, -WIDTH do
-        local category, number = ring[i + 3], (from - i) / WIDTH
-        of_category[category] = (of_category[category] or 0) + 1
-        local own = category ~= '' and of_category[category] <= keep
-        if count < RING_MAX and (number < keep or own or not triggers[ring[i + 2]]) then
+        local category, stays = ring[i + 3], not triggers[ring[i + 2]]
+        if not is_ghost(ring, i) then
+            of_category[category] = (of_category[category] or 0) + 1
+            local own = category ~= '' and of_category[category] <= keep
+            stays = stays or number < keep or own
+            number = number + 1
+        end
+        if stays and count < RING_MAX then
             staying[i], count = true, count + 1
         end
         triggers[ring[i + 2]] = true
@@ -243,7 +255,8 @@ local function cap_free_at(ring, max, per, now, category)
     end
     local times = {}
     for i = 2, #ring, WIDTH do
-        if now - ring[i] < per and (not category or ring[i + 3] == category) then
+        local counts = not category or ring[i + 3] == category
+        if now - ring[i] < per and counts and not is_ghost(ring, i) then
             times[#times + 1] = ring[i]
         end
     end
@@ -266,7 +279,7 @@ local function calendar_free_at(ring, max, starts, now, category)
     local from, to, used = starts[place], starts[place + 1], 0
     for i = 2, #ring, WIDTH do
         local within = ring[i] >= from and (not to or ring[i] < to)
-        if within and (not category or ring[i + 3] == category) then
+        if within and (not category or ring[i + 3] == category) and not is_ghost(ring, i) then
             used = used + 1
         end
     end
@@ -318,12 +331,13 @@ local function refusal(ring, limits, now, trigger)
         end
     end
     for i = 2, #ring, WIDTH do
-        if cooldown > 0 and ring[i + 2] == trigger and now - ring[i] < cooldown then
+        local own = ring[i + 2] == trigger or ring[i + 2] == GHOST .. trigger
+        if cooldown > 0 and own and now - ring[i] < cooldown then
             refuse('COOLDOWN', ring[i] + cooldown)
         end
     end
     for i = 2, #ring, WIDTH do
-        if spacing > 0 and now - ring[i] < spacing then
+        if spacing > 0 and now - ring[i] < spacing and not is_ghost(ring, i) then
             refuse('SPACING', ring[i] + spacing)
         end
     end
@@ -336,9 +350,9 @@ local function refusal(ring, limits, now, trigger)
     return reason, free_at
 end
 
-local function add_to_ring(key, ring, limits, now, delivery, trigger)
+local function add_to_ring(key, ring, limits, now, delivery, trigger, category)
     local keep = math.min(math.max(ring[1], limits.largest + RING_SPARE), RING_MAX)
-    for _, value in ipairs({now, delivery, trigger, limits.category}) do
+    for _, value in ipairs({now, delivery, trigger, category}) do
         ring[#ring + 1] = value
     end
     redis.call('SET', key, cmsgpack.pack(trimmed(ring, keep)))
@@ -353,7 +367,8 @@ end
 
 -- KEYS: the ledger entry, the user's ring, the meta hash.
 -- ARGV: now, lease, delivery, trigger, token, counted, after, then the limits as read_limits has
--- them. A claim that is not counted (transactional) stays out of the ring.
+-- them. A claim that is not counted (0, transactional) stays out of the ring; one counted as the
+-- ghost of the trigger's own control group (g) enters it with the mark of a ghost.
 -- The token names this very question: asked again with it, the answer is SEND again.
 local function claim(keys, args)
     local entry, now = keys[1], tonumber(args[1])
@@ -393,7 +408,9 @@ local function claim(keys, args)
         return {'REFUSED', free_at, reason}
     end
     if args[6] == '1' then
-        add_to_ring(keys[2], ring, limits, now, args[3], args[4])
+        add_to_ring(keys[2], ring, limits, now, args[3], args[4], limits.category)
+    elseif args[6] == 'g' then
+        add_to_ring(keys[2], ring, limits, now, args[3], GHOST .. args[4], '')
     end
     redis.call('HSET', entry, 'c', args[1], 'l', args[2], 't', args[5])
     return {'SEND', 0, ''}

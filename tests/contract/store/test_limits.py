@@ -44,6 +44,34 @@ async def test_a_transactional_claim_blocks_no_marketing_and_is_blocked_by_none(
     assert await shard.sent("d2", 101, counted=False) == SEND
 
 
+async def test_the_ghost_of_a_control_group_blocks_its_own_trigger_and_no_other(
+    shard: Shard,
+) -> None:
+    limits = Limits(cooldown_ms=50, spacing_ms=50, caps=[(1, 50)])
+    assert await shard.sent("d0", 100, counted=False, own=True) == SEND
+    assert await shard.sent("d1", 100, limits=limits) == refused(Reason.COOLDOWN, 150)
+    assert await shard.sent("d2", 101, limits=limits, trigger="idle") == SEND
+    assert await shard.sent("d3", 102, own=True, limits=limits, trigger="x") == refused(
+        Reason.SPACING, 151
+    )
+
+
+async def test_ghosts_never_push_a_message_out_of_the_ring(shard: Shard) -> None:
+    cap = Limits(caps=[(1, 1_000_000)])
+    assert await shard.sent("sent", 100) == SEND
+    for number in range(RING_SPARE + 5):
+        answer = await shard.sent(f"d{number}", 101, counted=False, own=True, trigger=f"t{number}")
+        assert answer == SEND
+    assert await shard.sent("last", 102, limits=cap) == refused(Reason.FREQUENCY_CAP, 1_000_100)
+
+
+async def test_a_released_ghost_blocks_nothing(shard: Shard) -> None:
+    limits = Limits(cooldown_ms=50)
+    assert await shard.sent("d0", 100, counted=False, own=True) == SEND
+    await shard.store.release([shard.ask("d0", 100)])
+    assert await shard.sent("d1", 101, limits=limits) == SEND
+
+
 async def test_a_cap_blocks_while_the_window_holds_its_maximum(shard: Shard) -> None:
     limits = Limits(caps=[(2, 100)])
     assert await shard.sent("d0", 100, limits=limits) == SEND

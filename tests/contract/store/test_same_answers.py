@@ -60,6 +60,7 @@ CLAIMS = st.builds(
     limits=LIMITS,
     counted=st.booleans(),
     after=st.integers(-1, 2),
+    own=st.booleans(),
 )
 REACHED = st.builds(
     Reached, USERS, DELIVERIES, st.sampled_from(["cart", "idle"]), TIMES, CATEGORIES

@@ -273,3 +273,36 @@ async def test_in_log_time_old_decisions_are_sent_and_outcomes_carry_their_time(
     # What is left of its life counts from now.
     assert all(0 < e["expires_at_ms"] - e["at_ms"] <= 600_000 for e in received)
     assert all(e["expires_at_ms"] - e["at_ms"] > 590_000 for e in received)
+
+
+async def test_a_ghost_never_reaches_a_provider_and_ends_where_a_message_would_be_sent(
+    rig: Rig, tmp_path: Path
+) -> None:
+    ghosts = [rig.delivery(ghost=str(reason)) for reason in (Reason.CONTROL, Reason.GLOBAL_CONTROL)]
+    late = rig.delivery(ghost="CONTROL", expires_at_ms=clock.now_ms() - 1)
+    wordless = rig.delivery(ghost="CONTROL", fields={})
+    sent_too = rig.delivery()
+    outcomes, received = await sent(rig, tmp_path, *ghosts, late, wordless, sent_too)
+    assert [outcome.reason for outcome in outcomes] == [
+        Reason.CONTROL,
+        Reason.GLOBAL_CONTROL,
+        Reason.EXPIRED,
+        Reason.TEMPLATE_ERROR,
+        Reason.ACCEPTED,
+    ]
+    assert [entry["delivery_id"] for entry in received] == [sent_too.delivery_id]
+
+
+async def test_a_ghost_of_the_global_group_counts_at_the_gate_and_one_of_a_trigger_does_not(
+    rig: Rig, tmp_path: Path
+) -> None:
+    limits = Limits(caps=[(1, 3_600_000)])
+    reasons = {}
+    for ghost in ("CONTROL", "GLOBAL_CONTROL"):
+        first = rig.delivery(ghost=ghost, user=ghost, trigger="order", shard=0)
+        soon = clock.now_ms() + 60_000
+        next_ = rig.delivery(user=ghost, limits=limits, shard=0, expires_at_ms=soon)
+        await sent(rig, tmp_path / ghost, first)
+        ((outcome,), _) = await sent(rig, tmp_path / f"{ghost}-next", next_)
+        reasons[ghost] = outcome.reason
+    assert reasons == {"CONTROL": Reason.ACCEPTED, "GLOBAL_CONTROL": Reason.FREQUENCY_CAP}

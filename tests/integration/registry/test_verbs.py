@@ -116,6 +116,32 @@ def test_a_second_apply_makes_a_revision_of_what_was_edited_only(
         assert (found["revision"], found["document"]["wait"]) == (revision, wait)
 
 
+def test_a_canary_begins_grows_and_is_promoted_or_aborted(world: World, folder: Path) -> None:
+    tripline("apply", folder)
+    cart = folder / "triggers" / "cart.yaml"
+    cart.write_text(CART.replace("2h", "3h"))
+    begun = tripline("apply", folder, "--canary", "5%")
+    assert "canary for 5%, the others keep revision 1" in begun.stdout
+    grown = tripline("apply", folder, "--canary", "20%", "-o", "json")
+    assert changes(grown)["abandoned-cart"] == ("changed", 2)
+    (found,) = json.loads(tripline("get", "abandoned-cart", "-o", "json").stdout)["triggers"]
+    assert (found["revision"], found["canary"]) == (1, "2 for 20%")
+    aborted = tripline("abort", "abandoned-cart", "-o", "json")
+    assert changes(aborted) == {"abandoned-cart": ("changed", 1)}
+    tripline("abort", "abandoned-cart", code=1)
+    tripline("apply", folder, "--canary", "5%")
+    promoted = tripline("promote", "abandoned-cart", "-o", "json")
+    assert changes(promoted) == {"abandoned-cart": ("changed", 3)}
+    (found,) = json.loads(tripline("get", "abandoned-cart", "-o", "json").stdout)["triggers"]
+    assert (found["revision"], found["canary"], found["document"]["wait"]) == (3, None, "3h")
+
+
+@pytest.mark.parametrize("share", ["5", "0%", "100%", "all"])
+def test_a_canary_is_for_a_share_of_the_users(world: World, folder: Path, share: str) -> None:
+    tripline("apply", folder, "--canary", share, code=2)
+    assert asyncio.run(everything(world.settings, world.topics.registry)) == []
+
+
 def test_get_gives_the_same_as_json_and_yaml(world: World, folder: Path) -> None:
     tripline("apply", folder)
     as_json = json.loads(tripline("get", "abandoned-cart", "-o", "json").stdout)

@@ -220,3 +220,27 @@ def test_what_an_anonymous_profile_began_goes_on_in_the_known_one() -> None:
         ("ann", "CANCELLED"),
         ("ann", "ADMITTED"),
     ]
+
+
+def test_a_ghost_is_suppressed_where_it_is_decided_and_counts_as_no_message() -> None:
+    withheld = {**LOOK, "experiment": {"control": "50%", "variants": {"a": "50%"}}}
+    users = [f"user-{number}" for number in range(20)]
+    events = [event(MINUTE * n, user, "Product Viewed") for n, user in enumerate(users)]
+    run, made = decided(definitions(withheld), events)
+    arms = {found.user: found.variant for found in made}
+    ghosts = [user for user, arm in arms.items() if arm == "control"]
+    assert 0 < len(ghosts) < 20
+    tally = run.tally.triggers["look"]
+    assert (tally.admitted, tally.suppressed) == (20 - len(ghosts), {"CONTROL": len(ghosts)})
+    assert {d.outcome for d in made if d.user in ghosts} == {"SUPPRESSED"}
+
+
+def test_a_pattern_that_waits_for_a_message_hears_of_no_ghost() -> None:
+    withheld = {**LOOK, "experiment": {"control": "99%", "variants": {"a": "1%"}}}
+    then = {"id": "then", "state": "live", "when": {"outcome": "accepted", "trigger": "look"}}
+    users = [f"user-{number}" for number in range(100)]
+    events = [event(MINUTE * n, user, "Product Viewed") for n, user in enumerate(users)]
+    _, made = decided(definitions(withheld, then), events)
+    treated = {found.user for found in made if found.variant == "a"}
+    assert {found.user for found in made if found.trigger == "then"} == treated
+    assert len(treated) < 10

@@ -123,3 +123,50 @@ def _outcome(render: Any) -> str | None:
         return str(render())
     except RenderError:
         return None
+
+
+VARIED: dict[str, Any] = {
+    "id": "cart",
+    "when": {"event": "X"},
+    "message": {"link": "app://cart", "push": {"title": "Hello", "body": "b"}},
+    "experiment": {
+        "control": "10%",
+        "variants": {
+            "a": "30%",
+            "linked": {"weight": "30%", "set": {"link": "app://other"}},
+            "said": {"weight": "30%", "set": {"message": {"push": {"title": "Hey", "body": "c"}}}},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("variant", "title", "link"),
+    [
+        ("", "Hello", "app://cart"),
+        ("control", "Hello", "app://cart"),
+        ("a", "Hello", "app://cart"),
+        ("linked", "Hello", "app://other"),
+        ("said", "Hey", "app://cart"),
+        ("gone", "Hello", "app://cart"),
+    ],
+)
+def test_a_variant_says_what_it_sets_and_otherwise_what_the_trigger_says(
+    variant: str, title: str, link: str
+) -> None:
+    definition = TriggerDefinition.model_validate(VARIED)
+    message = Renderer(lambda trigger, revision: definition).render(delivery(variant=variant))
+    assert (message.title, message.link) == (title, link)
+
+
+def test_a_link_of_a_variant_is_that_of_every_message_of_a_series() -> None:
+    series = {
+        "id": "cart",
+        "when": {"event": "X"},
+        "series": [{"after": "1h", "message": "m1"}],
+        "messages": {"m1": VARIED["message"]},
+        "experiment": {"variants": {"a": {"weight": "100%", "set": {"link": "app://a"}}}},
+    }
+    definition = TriggerDefinition.model_validate(series)
+    found = Renderer(lambda trigger, revision: definition)
+    assert found.render(delivery(text="m1", variant="a")).link == "app://a"

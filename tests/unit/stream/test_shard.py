@@ -26,6 +26,9 @@ from tests.unit.stream.builders import (
     make_shard,
     user_of,
 )
+from triggers.compile import RegisteredTrigger, compile_program
+from triggers.definition import TriggerDefinition
+from triggers.program import canary_bucket
 
 CART: dict[str, Any] = {
     "id": "cart",
@@ -71,6 +74,51 @@ async def test_an_event_becomes_a_delivery_on_its_lane_and_a_decision() -> None:
     assert (delivery.decided_at_ms, delivery.devices[0].token) == (T0 + 5, "token-1")
     assert _rows(outlet) == [("thanks", USER, "ADMITTED")]
     assert shard.position == Position(3, 0)
+
+
+async def test_a_ghost_becomes_a_delivery_that_says_how_it_ends_and_a_suppressed_decision() -> None:
+    withheld = {
+        "id": "hello",
+        "state": "live",
+        "when": {"event": "Order Completed"},
+        "experiment": {"control": "99.99%", "variants": {"a": "0.01%"}},
+    }
+    log = _opening()
+    log.event(USER, "Order Completed", 5)
+    shard, outlet = make_shard(FixedPrograms([withheld]))
+    await shard.open()
+    await shard.apply(log.records)
+    (message,) = outlet.on("deliveries.normal")
+    delivery = decode_delivery(message.value)
+    assert (delivery.ghost, delivery.variant) == ("CONTROL", "control")
+    (row,) = [msgspec.json.decode(message.value) for message in outlet.on("decisions")]
+    assert (row["outcome"], row["reason"], row["variant"]) == ("SUPPRESSED", "CONTROL", "control")
+    assert row["delivery_id"] == delivery.delivery_id
+
+
+async def test_a_canarys_user_is_decided_by_what_only_the_canary_asks() -> None:
+    live = {"id": "hello", "state": "live", "when": {"event": "Nobody Sends This"}}
+    asks = {"event": "Order Completed", "where": {"properties.total": {"gt": 5}}}
+    users = [user_of(0, number) for number in range(40)]
+    inside = next(user for user in users if canary_bucket(user) < 1_000)
+    outside = next(user for user in users if canary_bucket(user) >= 1_000)
+    first, beside = (
+        RegisteredTrigger(TriggerDefinition.model_validate(one), revision, "live", 0)
+        for revision, one in enumerate((live, {**live, "when": asks}), 1)
+    )
+    programs = FixedPrograms([live])
+    programs.programs[1] = compile_program(
+        1, [first._replace(canary=beside, canary_share=1_000)], {}
+    )
+    log = Log()
+    log.activate(1)
+    for number, user in enumerate((inside, outside)):
+        log.event(user, "App Opened", number, device=f"token-{number}")
+        log.event(user, "Order Completed", 5 + number, properties={"total": 9})
+    shard, outlet = make_shard(programs)
+    await shard.open()
+    await shard.apply(log.records)
+    assert _rows(outlet) == [("hello", inside, "ADMITTED")]
 
 
 async def test_a_timer_fires_when_the_log_has_passed_it_and_not_before() -> None:

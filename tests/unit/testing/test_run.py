@@ -263,3 +263,25 @@ def test_what_waits_for_an_accepted_message_hears_of_it_at_once() -> None:
     }
     found = [run_case(case) for case in cases_of(load_workspace(files))]
     assert [one.passed for one in found] == [True, True]
+
+
+VARIED = AT_ONCE + (
+    "message: {push: {title: Hi, body: b}}\n"
+    "experiment:\n"
+    "  control: 30%\n"
+    "  variants: {a: 35%, b: {weight: 35%, set: {message: {push: {title: Hey, body: b}}}}}\n"
+)
+
+
+def test_an_expectation_names_the_arm_of_its_user() -> None:
+    # Buckets of the seed "experiment:cart": 8,385 for u4, 2,137 for u2, 5,247 for u7.
+    events = ", ".join(f"{{at: 0m, event: Added, user: {user}}}" for user in ("u4", "u2", "u7"))
+    expect = (
+        "{at: 0m, outcome: ADMITTED, user: u4, variant: b, title: Hey}, "
+        "{at: 0m, outcome: SUPPRESSED, reason: CONTROL, user: u2, variant: control}, "
+        "{at: 0m, outcome: ADMITTED, user: u7, variant: a, title: Hi}"
+    )
+    assert verdict(events, expect, trigger=VARIED).passed
+    other = verdict(events, expect.replace("variant: a", "variant: b"), trigger=VARIED)
+    assert '- 0s ADMITTED, user u7, variant b, title "Hi"' in diff(other)
+    assert '+ 0s ADMITTED, user u7, variant a, title "Hi", body "b"' in diff(other)

@@ -42,6 +42,22 @@ FULL: dict[str, Any] = {
         "within": "7d",
         "value": "properties.revenue",
     },
+    "experiment": {
+        "control": "10%",
+        "variants": {
+            "a": {"weight": "45%"},
+            "b": {
+                "weight": "45%",
+                "set": {
+                    "message": {"push": {"title": "Now?", "body": "{{ start.properties.price }}"}},
+                    "link": "https://shop.example/b",
+                    "channels": {"order": ["push"], "send": "all"},
+                    "wait": "4h",
+                },
+            },
+        },
+        "until": "14d",
+    },
     "message": {
         "link": "https://shop.example/cart",
         "push": {
@@ -85,6 +101,7 @@ POLICY: dict[str, Any] = {
         {"max": 1, "calendar": "week", "category": "reminders"},
     ],
     "quiet": [["22:00", "09:00"], ["13:00", "14:00"]],
+    "global_control": {"size": "10%", "rotate": "2%"},
     "zone": "Asia/Almaty",
     "grace": "30s",
     "text": {"title_max": 30, "body_max": 100, "over": "warn"},

@@ -272,7 +272,12 @@ def test_an_empty_policy_limits_nothing() -> None:
     [
         ({"quiet": ["22:00", "22:00"]}, ("quiet", 0), "begins and ends at the same time"),
         ({"settle": "2h"}, ("settle",), "at most 1h"),
-        ({"global_control": {}}, ("global_control",), "not available in this version"),
+        ({"global_control": {"size": 10}}, ("global_control", "size"), "in percent"),
+        (
+            {"global_control": {"size": "1%"}},
+            ("global_control", "rotate"),
+            "`rotate` is at most `size`, 1%",
+        ),
         ({"worth": {}}, ("worth",), "not available in this version"),
         ({"spacng": "1h"}, ("spacng",), "did you mean 'spacing'"),
         ({"caps": [{"max": 0, "per": "1d"}]}, ("caps", 0, "max"), "at least 1"),

@@ -290,3 +290,17 @@ def test_an_audience_shows_each_condition_about_the_user() -> None:
         ("traits.city", "Astana", "Almaty", False),
         ("traits.age", 30, 18, True),
     ]
+
+
+def test_a_ghost_shows_its_arm_and_a_passed_control_check_the_variant() -> None:
+    split = {"control": "50%", "variants": {"a": "50%"}}
+    seen = {}
+    for name in ("drop", "fall"):
+        user = Watched({**DROP, "id": name, "experiment": split}, global_control={"size": "2%"})
+        user.event("0s", "Dropped", price=18)
+        (entry,) = user.watch.entries
+        control = _check(entry, "control")
+        seen[control.values["arm"]] = control.reason
+        assert (control.values["bucket"] < 5_000) == (control.reason is Reason.CONTROL)
+        assert _check(entry, "global_control").values["size"] == 200
+    assert seen == {"control": Reason.CONTROL, "a": None}

@@ -141,6 +141,16 @@ def test_an_agreement_starts_anew_and_what_happened_before_it_starts_nothing() -
     assert user.effects.unevaluated["cart", Unevaluated.CONSENT] == 1
 
 
+def test_a_trait_told_before_the_agreement_is_not_learnt_when_it_comes_late() -> None:
+    user = User(program(CITY))
+    refuse(user, "1s")
+    assert prefer(user, "10m", profiling="in")
+    user.identify("11m", e="5m", city="Almaty")
+    assert user.state.traits == {}
+    user.identify("12m", city="Almaty")
+    assert user.state.traits == {"city": "Almaty"}
+
+
 def test_what_happened_before_the_agreement_still_cancels() -> None:
     user = User(program(CART))
     refuse(user, "1s")

@@ -14,6 +14,7 @@ from triggers.state import (
     STATE_VERSION,
     Cooled,
     Device,
+    Exposure,
     Instance,
     NewerState,
     UserState,
@@ -46,6 +47,13 @@ def shopper(token: str) -> UserState:
 
 def test_a_user_with_two_pending_instances_is_stored_in_less_than_400_bytes() -> None:
     assert len(encode_state(shopper("f" * APNS_TOKEN_CHARS))) < 400
+
+
+def test_a_user_with_three_experiments_beside_is_stored_in_less_than_600_bytes() -> None:
+    names = ("abandoned-cart", "favourite-drop", "weekly-digest")
+    exposed = {name: Exposure("b", AT, 12, 3, 149_990_000) for name in names}
+    state = msgspec.structs.replace(shopper("c" * FCM_TOKEN_CHARS), exposed=exposed)
+    assert len(encode_state(state)) < 600
 
 
 def test_a_longer_device_token_adds_its_own_length_and_no_more() -> None:
@@ -131,6 +139,7 @@ def test_what_nests_too_deeply_is_cut_off() -> None:
         {"zone": "Asia/Almaty"},
         {"features": {"f": []}},
         {"relations": {"cart": {}}},
+        {"exposed": {"cart": Exposure("a", AT)}},
     ],
 )
 def test_a_rare_field_is_stored_and_its_absence_costs_nothing(rare: dict[str, Any]) -> None:
