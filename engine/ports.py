@@ -63,10 +63,11 @@ class Commit:
     `due`: user -> score in the timer index, 0 removes. `outbox`: the entry stored under `seq`, or
     None. `trim_to`: entries with a number <= this are dropped, -1 for none. `withheld` keeps
     delivery records back, `unwithheld` drops them (their outcome is in the log, or they were
-    released through the outbox of this very commit). `cancelled` and `untrue` call deliveries back,
-    from a time on: the gate says CANCELLED or NO_LONGER_TRUE. `reached` enters claims that a rolled
-    back store has forgotten in their rings, which then keep `ring_keep` claims or more. `withdrawn`
-    sets all withdrawals of a trigger. `pending` counts instances up or down, by `trigger|revision`.
+    released through the outbox of this very commit). `cancelled`, `untrue` and `refused` call
+    deliveries back, from a time on: the gate says CANCELLED, NO_LONGER_TRUE or CONSENT.
+    `reached` enters claims that a rolled back store has forgotten in their rings, which then keep
+    `ring_keep` claims or more. `withdrawn` sets all withdrawals of a trigger. `pending` counts
+    instances up or down, by `trigger|revision`.
     """
 
     shard: int
@@ -84,6 +85,7 @@ class Commit:
     opened: list[LedgerEntry] = field(default_factory=list)
     cancelled: list[tuple[str, int]] = field(default_factory=list)
     untrue: list[tuple[str, int]] = field(default_factory=list)
+    refused: list[tuple[str, int]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     withheld: dict[str, bytes] = field(default_factory=dict)
     unwithheld: list[str] = field(default_factory=list)
@@ -166,15 +168,16 @@ class GateAnswer(StrEnum):
 
     SEND: claimed, go. GONE: no such open delivery (its outcome is in the log, or it was rolled
     back): drop it silently. WAIT: somebody claimed it less than the lease ago. UNKNOWN: claimed,
-    the lease is over, no outcome. CANCELLED, NO_LONGER_TRUE, EXPIRED: end it so. BEHIND: the store
-    was rolled back and has not caught up, so claims may be missing: ask later. REFUSED: a limit
-    says not now.
+    the lease is over, no outcome. CONSENT, CANCELLED, NO_LONGER_TRUE, EXPIRED: end it so. BEHIND:
+    the store was rolled back and has not caught up, so claims may be missing: ask later. REFUSED: a
+    limit says not now.
     """
 
     SEND = "SEND"
     GONE = "GONE"
     WAIT = "WAIT"
     UNKNOWN = "UNKNOWN"
+    CONSENT = "CONSENT"
     CANCELLED = "CANCELLED"
     NO_LONGER_TRUE = "NO_LONGER_TRUE"
     EXPIRED = "EXPIRED"

@@ -22,8 +22,23 @@ _OWN_CHARS = len(OWN_PREFIX)
 
 #: What a client sends.
 CLIENT_TYPES = frozenset({"track", "identify", "page", "screen", "group", "alias"})
-#: And two that the engine makes of its own records: an emitter's message of such a type is refused.
-EventType = Literal["track", "identify", "page", "screen", "group", "alias", "signal", "outcome"]
+#: And three that the engine makes of its own records: an emitter's message of such a type is
+#: refused.
+EventType = Literal[
+    "track",
+    "identify",
+    "page",
+    "screen",
+    "group",
+    "alias",
+    "signal",
+    "outcome",
+    "preference",
+]
+
+
+#: Types that are not something the user did: neither activity nor a lesson.
+ENGINE_MADE = frozenset({"signal", "outcome", "preference"})
 
 
 class BadRecord(Exception):
@@ -76,8 +91,8 @@ def decode_event(value: bytes | None, default_id: str = "", *, signals: bool = F
     """Decode one message; raise `BadRecord` naming the reason and the field.
 
     `default_id` stands in for a missing `messageId` (event files: the row number). `signals`: the
-    message may be a signal, `event` its name (event files only: in the log an emitter could forge
-    one).
+    message may be a signal, `event` its name, or a preference (event files only: in the log an
+    emitter could forge one).
     """
     if value is None:
         raise BadRecord(DeadLetterReason.MALFORMED_JSON, "empty value")
@@ -166,6 +181,8 @@ def _check_ids(event: Event, signals: bool) -> None:
             raise BadRecord(DeadLetterReason.WRONG_TYPE, f"{kind} is not sent by clients")
         if not event.event:
             raise BadRecord(DeadLetterReason.MISSING_EVENT, "a signal needs `event`, its name")
+    elif kind == "preference" and not signals:
+        raise BadRecord(DeadLetterReason.WRONG_TYPE, "preference is not sent by clients")
     timestamp = event.timestamp
     if timestamp is not None and timestamp.year < 1970:
         raise BadRecord(DeadLetterReason.BAD_TIMESTAMP, "timestamp is before 1970")

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     MERGE = "merge"
     MERGED = "merged"
     SIGNAL = "signal"
+    PREFERENCE = "preference"
 
 
 def seal(secret: bytes, kind: str, partition: int, key: bytes | None, value: bytes | None) -> bytes:

@@ -56,6 +56,7 @@ REFUNDED = frozenset(
     {
         Reason.CANCELLED,
         Reason.NO_LONGER_TRUE,
+        Reason.CONSENT,
         Reason.EXPIRED,
         Reason.TEMPLATE_ERROR,
         Reason.TEMPLATE_ABORT,
@@ -77,6 +78,7 @@ class Unevaluated(StrEnum):
     LATE_EVENT = "LATE_EVENT"
     COULD_NOT_EVALUATE = "COULD_NOT_EVALUATE"
     REPEATED = "REPEATED"
+    CONSENT = "CONSENT"
 
 
 class DeadLetterReason(StrEnum):

@@ -1,12 +1,12 @@
-"""Engine-made kinds of the log, as JSON values: outcome, signal, activate, merge, merged. (A tick's
-value is empty, a forward's value is the original client event.)
+"""Engine-made kinds of the log, as JSON values: outcome, signal, preference, activate, merge,
+merged. (A tick's value is empty, a forward's value is the original client event.)
 
-An outcome and a signal reach patterns as events of their own type (`outcome_event`,
-`signal_event`), which no client can send.
+An outcome, a signal and a preference reach the core as events of their own type (`outcome_event`,
+`signal_event`, `preference_event`), which no client can send.
 """
 
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -58,6 +58,26 @@ class SignalRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int = 1
 
 
+Given = Literal["in", "out"]
+
+
+class PreferenceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a user agrees to (`in`) or refuses (`out`); what is not named stays as it is.
+
+    `all`: every marketing message. `profiling`: that behaviour leads to messages at all. `id` names
+    the change in the user's journal, `at_ms` is when the user made it.
+    """
+
+    user: str
+    id: str
+    at_ms: int
+    all: Given | None = None
+    profiling: Given | None = None
+    channels: dict[str, Given] = {}
+    categories: dict[str, Given] = {}
+    version: int = 1
+
+
 class ActivateRecord(msgspec.Struct, frozen=True):
     """From here on the shard decides with version `registry` of the registry."""
 
@@ -92,6 +112,51 @@ def signal_event(record: SignalRecord) -> Event:
         timestamp=_moment(record.at_ms),
         properties=record.properties,
     )
+
+
+def preference_event(record: PreferenceRecord) -> Event:
+    """The preference as the core sees it, its statements in `properties`; raises ValueError when
+    an id or the time is unusable."""
+    for name, value in (("user", record.user), ("id", record.id)):
+        if not 0 < len(value) <= ID_CHARS_MAX:
+            raise ValueError(f"{name} has 1 to {ID_CHARS_MAX} characters")
+    said = {"all": record.all, "profiling": record.profiling}
+    properties: dict[str, Any] = {name: value for name, value in said.items() if value}
+    for name, values in (("channels", record.channels), ("categories", record.categories)):
+        if values:
+            properties[name] = dict(values)
+    return Event(
+        type="preference",
+        message_id=record.id,
+        user_id=record.user,
+        timestamp=_moment(record.at_ms),
+        properties=properties,
+    )
+
+
+def preference_record(event: Event, at_ms: int) -> PreferenceRecord:
+    """The record of a preference event (a line of an event file), made at `at_ms`. What is neither
+    `in` nor `out` is left out: it says nothing."""
+    said = event.properties or {}
+    return PreferenceRecord(
+        user=event.profile,
+        id=event.message_id,
+        at_ms=at_ms,
+        all=given_of(said.get("all")),
+        profiling=given_of(said.get("profiling")),
+        channels=_given_by_name(said.get("channels")),
+        categories=_given_by_name(said.get("categories")),
+    )
+
+
+def _given_by_name(values: Any) -> dict[str, Given]:
+    found = values.items() if isinstance(values, dict) else ()
+    return {name: given for name, value in found if (given := given_of(value))}
+
+
+def given_of(value: Any) -> Given | None:
+    """`in` or `out`; None for anything else."""
+    return "in" if value == "in" else "out" if value == "out" else None
 
 
 def outcome_event(record: OutcomeRecord, appended_at_ms: int) -> Event:

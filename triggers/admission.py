@@ -15,6 +15,8 @@ from schemas.reasons import Reason
 from triggers.arms import CONTROL
 from triggers.buckets import BUCKETS, bucket
 from triggers.caps import caps_of, earlier, is_won, refund_send, take_send
+from triggers.consent import refusal_of
+from triggers.devices import reachable
 from triggers.opening import Hours, closed_until, opens_at, usual_at
 from triggers.program import CompiledTrigger, Program
 from triggers.rotation import is_stale, refund_turn
@@ -99,9 +101,14 @@ def check_still(candidate: Candidate, state: UserState, at: int) -> Reason | Non
     return Reason.NO_LONGER_TRUE
 
 
+def check_consent(candidate: Candidate, state: UserState, at: int) -> Reason | None:
+    """What the user refuses, or has not agreed to where the policy asks for it."""
+    return Reason.CONSENT if refusal_of(state.consent, candidate.trigger) else None
+
+
 def check_device(candidate: Candidate, state: UserState, at: int) -> Reason | None:
     """No reachable address on any channel."""
-    return None if state.devices else Reason.NO_DEVICE
+    return None if reachable(state) else Reason.NO_DEVICE
 
 
 def check_cooldown(candidate: Candidate, state: UserState, at: int) -> Reason | None:
@@ -231,6 +238,7 @@ CHECKS: tuple[Check, ...] = (
     check_rollout,
     check_audience,
     check_still,
+    check_consent,
     check_device,
     check_cooldown,
     check_spacing,

@@ -20,6 +20,7 @@ from triggers.admission import (
     would,
 )
 from triggers.caps import winner
+from triggers.devices import reachable
 from triggers.effects import Admitted, Effects, Journal, Recall
 from triggers.endings import ended_waiting, lost, stage
 from triggers.exposure import GHOST, GHOSTS, GLOBAL_ARM, expose, measured
@@ -220,7 +221,7 @@ def _book(
             decided_at_ms=at,
             expires_at_ms=expires_at,
             caused_at_ms=caused_at,
-            devices=tuple((device.token, device.platform) for device in state.devices),
+            devices=tuple((device.token, device.platform) for device in reachable(state)),
             start_fields=candidate.start_fields,
             event_fields=candidate.event_fields,
             step=candidate.step,

@@ -17,6 +17,7 @@ from triggers.admission import (
     Check,
     check_audience,
     check_caps,
+    check_consent,
     check_control,
     check_cooldown,
     check_device,
@@ -35,6 +36,8 @@ from triggers.arms import GLOBAL_SEED
 from triggers.buckets import BUCKETS, bucket
 from triggers.caps import caps_of, earlier, is_won, winner
 from triggers.conditions import ClauseResult
+from triggers.consent import refusal_of
+from triggers.devices import reachable
 from triggers.opening import clock_text, minute_at
 from triggers.rotation import turn_of
 from triggers.state import UserState
@@ -103,8 +106,20 @@ def _still(candidate: Candidate, state: UserState, at: int) -> Iterable[ClauseRe
     return () if still is None else still.explain(state, at, candidate.kept)
 
 
+def _consent(candidate: Candidate, state: UserState, at: int) -> Facts:
+    """`consent`: what is refused, or not agreed to; `since_at`: when it was refused."""
+    trigger = candidate.trigger
+    if not trigger.marketing:
+        return {"marketing": False}
+    refusal = refusal_of(state.consent, trigger)
+    if refusal is None:
+        return {}
+    return {"consent": refusal.text, "since_at": refusal.since_ms}
+
+
 def _device(candidate: Candidate, state: UserState, at: int) -> Facts:
-    return {"devices": len(state.devices)}
+    off = len(state.devices) - len(reachable(state))
+    return {"devices": len(state.devices), **({"not_permitted": off} if off else {})}
 
 
 def _cooldown(candidate: Candidate, state: UserState, at: int) -> Facts:
@@ -214,6 +229,7 @@ FACTS: Mapping[Check, Callable[[Candidate, UserState, int], Facts]] = MappingPro
     {
         check_state: _state,
         check_rollout: _rollout,
+        check_consent: _consent,
         check_device: _device,
         check_cooldown: _cooldown,
         check_spacing: _spacing,

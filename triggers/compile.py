@@ -120,6 +120,8 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
         grace_ms=policy.grace_ms,
         settle_ms=policy.settle_ms,
         zone=policy.zone,
+        opt_in_channels=policy.opt_in.channels if policy.opt_in else (),
+        opt_in_categories=policy.opt_in.categories if policy.opt_in else (),
         global_control=_global_control(policy),
     )
 

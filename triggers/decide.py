@@ -9,7 +9,7 @@ record is applied, the user's timers with F < a fire, so a cancel at F itself st
 decides at max(F, the user's last decision time), never at the time it is polled.
 """
 
-from schemas.events import Event, occurred_at_ms
+from schemas.events import ENGINE_MADE, Event, occurred_at_ms
 from schemas.outcomes import Reaction
 from schemas.reasons import REACTIONS, REFUNDED, Reason, Unevaluated
 from schemas.records import OutcomeRecord, outcome_event
@@ -28,6 +28,14 @@ from triggers.admission import (
     refund,
 )
 from triggers.answers import Answer
+from triggers.consenting import (
+    forget_profile,
+    hear,
+    program_of,
+    recall_forbidden,
+    refuses_profiling,
+    who_decides,
+)
 from triggers.devices import register_device, remove_dead
 from triggers.effects import Admitted, Effects, Journal, Merge, Reached
 from triggers.merging import absorb, freeze, lighten, merge_of
@@ -43,6 +51,7 @@ from triggers.usual import note_usual
 
 def next_due(program: Program, state: UserState) -> int:
     """The user's earliest deadline: the score of its only entry in the timer index, 0 for none."""
+    program = program_of(program, state)
     due = retention.due(program, state)
     for instance in state.instances:
         if not due or instance.fire_at < due:
@@ -72,8 +81,10 @@ def apply_event(
     changed = False
     if 0 < state.due < a or program.withdrawn:
         changed = fire_before(program, user, state, a, out)
-    of_user = event.type != "signal"
-    if of_user and event.context:
+    of_user = event.type not in ENGINE_MADE
+    if hits.consent:
+        changed |= hear(program, user, state, event, a, out)
+    elif of_user and event.context:
         changed |= register_device(state, event, a)
     if event.type != "track" and is_merging(event):
         pair = merge_of(event)
@@ -82,6 +93,11 @@ def apply_event(
             out.merges.append(Merge(pair[0], user, a))
     # Most events mean nothing to any trigger, and then nobody asks for their client time.
     e = a if hits is NO_HITS else occurred_at_ms(event, a)
+    decider = watcher = program
+    if state.consent is not None:
+        e = occurred_at_ms(event, a)
+        decider, hits = who_decides(program, state, hits, e, out)
+        watcher = program_of(program, state)
     for trigger in hits.errors:
         out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
     for role in hits.cancels:
@@ -91,12 +107,12 @@ def apply_event(
         changed |= _start(user, state, role, event, e, a, candidates, out)
     if of_user:
         # After the patterns, which compare with what was known, and before admission, which asks.
-        if program.granule_ms:
-            changed |= _notice_activity(program, state, event, a)
-        if program.traits or program.zoned:
-            changed |= _learn(program, user, state, event, a, out)
-        if program.habits:
-            changed |= note_usual(state, occurred_at_ms(event, a), program.habits)
+        if watcher.granule_ms:
+            changed |= _notice_activity(watcher, state, event, a)
+        if decider.traits or decider.zoned:
+            changed |= _learn(decider, user, state, event, a, out)
+        if decider.habits:
+            changed |= note_usual(state, occurred_at_ms(event, a), decider.habits)
     answer = hits.answer
     if answer is not None and not (state.touches or state.pending or state.exposed):
         answer = None
@@ -144,6 +160,10 @@ def apply_merged(
     absorb(program, user, state, moved, a, out)
     instances.count(state, 1, out)
     holding.bound(program, user, state, a, out)
+    if state.consent is not None:
+        recall_forbidden(program, state, a, out)
+        if refuses_profiling(state.consent):
+            forget_profile(program, user, state, a, out)
     _settle(program, user, state, out)
     return True
 
@@ -270,6 +290,7 @@ def _tell(
     out: Effects,
 ) -> None:
     """Hand what became of a message to the patterns that wait for it."""
+    program = program_of(program, state)
     for role in program.match(name, event).starts:
         _start(user, state, role, event, e, a, candidates, out)
 
@@ -328,6 +349,7 @@ def _settle(program: Program, user: str, state: UserState, out: Effects) -> None
 def _fire(
     program: Program, user: str, state: UserState, due: int, polled_ms: int, out: Effects
 ) -> None:
+    program = program_of(program, state)
     candidates: list[Candidate] = []
     for instance in [instance for instance in state.instances if instance.fire_at <= due]:
         candidates += instances.fire_instance(program, user, state, instance, due, out)
@@ -408,10 +430,10 @@ def _notice_activity(program: Program, state: UserState, event: Event, a: int) -
     return False
 
 
-def catch_up(state: UserState, seen: int) -> bool:
+def catch_up(program: Program, state: UserState, seen: int) -> bool:
     """Write down activity that was noted elsewhere, `seen` rounded up to the granule; True when it
     is later. Whoever calls it sees to `due`, and has seen to it that no timer came before."""
-    if seen <= state.seen:
+    if seen <= state.seen or not program_of(program, state).granule_ms:
         return False
     state.seen = seen
     state.idle_fired.clear()

@@ -47,6 +47,7 @@ CAP_COUNT_MAX = 100
 SERIES_MAX = 20
 MESSAGES_MAX = 50
 BUNDLE_MAX = 50
+OPT_IN_MAX = 100
 DEFAULT_POLICY = "default"
 GOAL_WITHIN_MS = 7 * 86_400_000
 EXPIRES_MIN_MS = 600_000
@@ -187,7 +188,7 @@ class TriggerDefinition(Model):
     state: Literal["draft", "shadow", "live", "paused"] = "draft"
     """draft: not evaluated; shadow: decides and records, sends nothing; live; paused."""
     class_: Literal["transactional", "marketing"] = Field(default="marketing", alias="class")
-    """transactional: no spacing, no caps and no policy cooldown."""
+    """transactional: no spacing, no caps, no policy cooldown and no opt-out."""
     category: Category | None = None
     """The consent category it belongs to."""
     priority: Annotated[StrictInt, Field(ge=0, le=100)] = 50
@@ -433,6 +434,19 @@ class TextLimits(Model):
     """What a longer text leads to."""
 
 
+class OptIn(Model):
+    """What needs the user's agreement first; everything else is sent until they refuse it."""
+
+    channels: Annotated[tuple[Channel, ...], Field(max_length=OPT_IN_MAX)] = ()
+    """Channels that nothing is sent over before."""
+    categories: Annotated[tuple[Category, ...], Field(max_length=OPT_IN_MAX)] = ()
+    """Categories of which nothing is sent before."""
+
+    def cross_problems(self) -> Iterable[Problem]:
+        if not (self.channels or self.categories):
+            yield Problem((), "`opt_in` has `channels`, `categories` or both")
+
+
 def _caps_differ(caps: tuple[CapLimit, ...]) -> tuple[CapLimit, ...]:
     windows = [(cap.per_ms, cap.calendar, cap.channel, cap.category) for cap in caps]
     if len(set(windows)) < len(windows):
@@ -459,6 +473,8 @@ class Policy(Model):
     """So long candidates of a user are collected; the first by priority is sent."""
     quiet: Quiet = ()
     """No marketing message from the first to the second time of the user's day."""
+    opt_in: OptIn | None = None
+    """What is sent only to users who have agreed to it."""
     global_control: GlobalControlGroup | None = None
     """The users who get nothing, to measure what all messages together are worth."""
     zone: Zone = "UTC"

@@ -1,5 +1,8 @@
 """Devices of a user: learnt from `context.device` of their events, forgotten when the provider says
-that the token is unregistered.
+that the token is unregistered, or an `Application Uninstalled` that the app is gone.
+
+`Push Disabled` and `Push Enabled` tell the permission of the device in their `context.device`, or,
+without one, of every device known. The token itself says nothing of it: it outlives the permission.
 """
 
 from collections.abc import Sequence
@@ -7,9 +10,15 @@ from typing import Any
 
 from schemas.events import ID_CHARS_MAX, Event
 from schemas.records import DeadToken
-from triggers.state import DAY_MS, DEVICES_MAX, Device, UserState
+from triggers.state import DAY_MS, DEVICES_MAX, Consent, Device, UserState
 
 TOKEN_CHARS_MAX = 16 * ID_CHARS_MAX
+PUSH_ENABLED = "Push Enabled"
+PUSH_DISABLED = "Push Disabled"
+UNINSTALLED = "Application Uninstalled"
+#: Tokens that begin so stand for the device of a user of whom a history tells none: what it tells
+#: of any device holds for this one, too.
+ASSUMED_TOKEN = "assumed"
 PLATFORMS = {"ios": "ios", "android": "android"}
 
 
@@ -62,3 +71,54 @@ def remove_dead(state: UserState, dead: Sequence[DeadToken]) -> bool:
         return False
     state.devices = kept
     return True
+
+
+def reachable(state: UserState) -> Sequence[Device]:
+    """The devices that may be sent a push."""
+    consent = state.consent
+    if consent is None or not consent.devices:
+        return state.devices
+    return [device for device in state.devices if device.token not in consent.devices]
+
+
+def note_permission(state: UserState, event: Event, e: int, a: int) -> bool:
+    """Apply one of the three events above, of client time `e`; False when it changes nothing.
+
+    A withdrawal counts whenever it was made, a permission when it is later than the withdrawal; a
+    device that was seen after its app was uninstalled stays.
+    """
+    found = device_of(event)
+    named = None if found is None else found[0]
+    if event.event == UNINSTALLED:
+        gone = [
+            DeadToken(token, None if token.startswith(ASSUMED_TOKEN) else e)
+            for token in _meant(state, named)
+        ]
+        return remove_dead(state, gone)
+    changed = register_device(state, event, a)
+    consent = Consent() if state.consent is None else state.consent
+    withdrawn = {
+        device.token: consent.devices[device.token]
+        for device in state.devices
+        if device.token in consent.devices
+    }
+    for token in _meant(state, named):
+        since = withdrawn.get(token, 0)
+        if event.event == PUSH_DISABLED:
+            withdrawn[token] = max(since, e)
+        elif since and e > since:
+            del withdrawn[token]
+    if withdrawn == consent.devices:
+        return changed
+    consent.devices = withdrawn
+    state.consent = None if consent == Consent() else consent
+    return True
+
+
+def _meant(state: UserState, named: str | None) -> list[str]:
+    """The tokens of the device that an event names, or of all."""
+    return [
+        device.token
+        for device in state.devices
+        if named in (None, device.token) or device.token.startswith(ASSUMED_TOKEN)
+    ]

@@ -94,7 +94,7 @@ class FunnelKey(NamedTuple):
 
 
 class Recall(NamedTuple):
-    """A delivery called back at log time `at_ms`: CANCELLED, or NO_LONGER_TRUE (a `still`)."""
+    """A delivery called back at log time `at_ms`: CANCELLED, NO_LONGER_TRUE (`still`), CONSENT."""
 
     delivery_id: str
     at_ms: int

@@ -20,6 +20,7 @@ from schemas.records import OutcomeRecord
 from triggers.admission import Candidate
 from triggers.check_values import Weighed, named, weigh
 from triggers.conditions import ClauseResult, Fields
+from triggers.consenting import CHANGED
 from triggers.decide import (
     accepted_at_once,
     apply_event,
@@ -42,8 +43,9 @@ ENTRIES_MAX = 5_000
 
 class What(StrEnum):
     """What became of a trigger at one moment. The first six end or begin nothing. RECORDED: a line
-    of the stored journal that deciding again did not give. MERGED and FORWARDED are of the profile,
-    not of a trigger: it became one with another, or its records go to that one since.
+    of the stored journal that deciding again did not give. MERGED, FORWARDED and CONSENT are of the
+    profile, not of a trigger: it became one with another, its records go to that one since, or its
+    consent changed (`activation` says to what).
     """
 
     NOT_MATCHED = "NOT_MATCHED"
@@ -69,6 +71,7 @@ class What(StrEnum):
     RECORDED = "RECORDED"
     MERGED = "MERGED"
     FORWARDED = "FORWARDED"
+    CONSENT = "CONSENT"
 
 
 class Note(StrEnum):
@@ -276,6 +279,11 @@ class Watch:
         found += _held(before, self.state, at, seen)
         found += _called_back(before, self.state, out, at, seen)
         found += _followed(out, seen)
+        found += [
+            Entry(line.at_ms, "", What.CONSENT, event=seen, activation=line.by)
+            for line in out.journal
+            if line.what == CHANGED and not line.trigger
+        ]
         told = {entry.trigger for entry in found}
         for trigger, memory in self.state.patterns.items():
             if trigger not in told and before.patterns.get(trigger) != memory:
@@ -308,6 +316,8 @@ class Watch:
                     return entry._replace(clauses=_clauses(role, event))
             return entry
         instance = _instance(before, entry)
+        if entry.reason is Reason.CONSENT:
+            return entry._replace(per=instance.per if instance else "")
         if instance is None:
             collecting: list[Bundle | Settling | Held] = [
                 *before.bundles,

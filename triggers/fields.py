@@ -31,7 +31,7 @@ _NUMBER_MAX = 1e300
 
 ID_PATTERN = "[a-z0-9][a-z0-9-]{0,63}"
 _ID = re.compile(ID_PATTERN)
-_CATEGORY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+CATEGORY_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 _SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?%")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -170,7 +170,7 @@ def check_id(value: str) -> str:
 
 
 def _check_category(value: str) -> str:
-    if not _CATEGORY.fullmatch(value):
+    if not CATEGORY_PATTERN.fullmatch(value):
         raise ValueError("a category is lower-case letters, digits, '-' and '_', at most 64")
     return value
 
@@ -278,7 +278,7 @@ Id = Annotated[
     ),
 ]
 Category = Annotated[
-    StrictStr, AfterValidator(_check_category), _text_schema(_CATEGORY.pattern, "reminders")
+    StrictStr, AfterValidator(_check_category), _text_schema(CATEGORY_PATTERN.pattern, "reminders")
 ]
 Per = Annotated[
     StrictStr,

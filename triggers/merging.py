@@ -14,6 +14,7 @@ from schemas.events import ID_CHARS_MAX, Event
 from schemas.reasons import Outcome
 from triggers import absence, attribution
 from triggers.caps import unite_sent_by
+from triggers.consent import unite
 from triggers.effects import Effects, Journal
 from triggers.endings import ended, ended_waiting
 from triggers.funnel import conclude
@@ -112,6 +113,7 @@ def absorb(
     known = {device.token for device in state.devices}
     state.devices += [device for device in moved.devices if device.token not in known]
     state.devices = sorted(state.devices, key=lambda device: device.seen)[-DEVICES_MAX:]
+    state.consent = unite(state.consent, moved.consent)
     for instance in moved.instances:
         _move(program, state, instance)
     state.bundles += moved.bundles

@@ -32,7 +32,6 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
     "variant_set": frozenset({"send_at"}),
     "policy": frozenset({"worth"}),
-    "test": frozenset({"consent"}),
     "test_event": frozenset({"item"}),
     "channel": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
 }

@@ -47,6 +47,11 @@ def override_policies(
     return {name: _policy(name, document) for name, document in documents.items()}
 
 
+def assume_consent(policies: Mapping[str, Policy]) -> dict[str, Policy]:
+    """The policies without `opt_in`: as if everybody had agreed to what needs it."""
+    return {name: policy.model_copy(update={"opt_in": None}) for name, policy in policies.items()}
+
+
 def _value(change: str, text: str) -> Any:
     try:
         sources = read_source(text, is_json=False)

@@ -19,7 +19,8 @@ class Cap(NamedTuple):
 class CompiledPolicy(NamedTuple):
     """`spacing_ms`: since any marketing message. `cooldown_ms`: the default of marketing triggers.
     `grace_ms` None: the smaller of 60 s and a tenth of the wait (design.md T1). `settle_ms`: how
-    long candidates of a user are collected before one is chosen. `zone`: of users without one."""
+    long candidates of a user are collected before one is chosen. `zone`: of users without one.
+    `opt_in_*`: what is not sent before the user has agreed to it."""
 
     spacing_ms: int = 0
     cooldown_ms: int = 0
@@ -33,6 +34,14 @@ class CompiledPolicy(NamedTuple):
     def zoned(self) -> bool:
         """Whether the user's time zone matters."""
         return any(cap.calendar for cap in self.caps)
+
+    opt_in_channels: tuple[str, ...] = ()
+    opt_in_categories: tuple[str, ...] = ()
+
+    @property
+    def opt_in(self) -> bool:
+        """Something needs an agreement first."""
+        return bool(self.opt_in_channels or self.opt_in_categories)
 
 
 def grace_for(policy: CompiledPolicy, wait_ms: int) -> int:

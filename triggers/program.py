@@ -30,7 +30,8 @@ from triggers.answers import (
 from triggers.arms import Experiment, GlobalControl
 from triggers.buckets import BUCKETS, bucket
 from triggers.conditions import Filter, index_key
-from triggers.devices import device_of
+from triggers.consent import SUBSCRIBED, UNSUBSCRIBED
+from triggers.devices import PUSH_DISABLED, PUSH_ENABLED, UNINSTALLED, device_of
 from triggers.features import Feature
 from triggers.membership import Membership
 from triggers.names import ANY, IDENTIFY, RESERVED, is_merging, outcome_name, role_name
@@ -204,16 +205,19 @@ class _EventIndex(Generic[R]):
 
 class Hits(msgspec.Struct, frozen=True, gc=False):
     """What an event means: cancels first, then starts in admission order; which triggers it could
-    not be evaluated against; what is noted of it; and what it says about messages sent before."""
+    not be evaluated against; what is noted of it; what it says about messages sent before; and
+    whether it tells consent or permission."""
 
     cancels: tuple[Role, ...]
     starts: tuple[Role, ...]
     errors: tuple[CompiledTrigger, ...]
     notes: tuple[NoteRole, ...] = ()
     answer: Answer | None = None
+    consent: bool = False
 
 
 NO_HITS = Hits((), (), ())
+_CONSENT_ALONE = Hits((), (), (), consent=True)
 
 
 @dataclass(slots=True)
@@ -254,6 +258,8 @@ class Program:
     outcome_within_ms: int = DAY_MS
     habits: str = ""
     canaries: tuple[tuple[int, "Program"], ...] = ()
+    #: What decides for who refuses profiling: made by `triggers.consenting`, on demand.
+    narrowed: "Program | None" = field(init=False, default=None)
     #: The name alone tells who wants a track event, and it is one of these.
     _by_name: bool = field(init=False)
     _names: frozenset[str] = field(init=False)
@@ -263,7 +269,7 @@ class Program:
     def __post_init__(self) -> None:
         self._by_name = ANY not in self.by_event and IDENTIFY not in self.by_event
         self._by_name &= not self.notes
-        self._names = frozenset((*self.by_event, *self.asked))
+        self._names = frozenset((*self.by_event, *self.asked, *CONSENT_EVENTS))
         every = {asked.goals for asked in self.asked.values()}
         self._plain = {
             goals: Hits((), (), (), (), Answer(goals))
@@ -313,6 +319,8 @@ class Program:
         """The roles of a client event: `NO_HITS` for most."""
         if self._by_name and event.type == "track" and event.event not in self._names:
             return NO_HITS
+        if event.type == "preference":
+            return _CONSENT_ALONE
         name = event.event if event.type == "track" else role_name(event)
         hits = NO_HITS if name is None else self.match(name, event)
         if hits is not NO_HITS and event.type == "track" and name and name[0] == RESERVED:
@@ -329,6 +337,8 @@ class Program:
         asked = self.asked.get(name) if name is not None else None
         if asked is not None:
             hits = self._answered(hits, asked, event)
+        if name in CONSENT_EVENTS and event.type == "track":
+            return msgspec.structs.replace(hits, consent=True)
         return hits
 
     def _answered(self, hits: Hits, asked: Asked, event: Event) -> Hits:
@@ -405,6 +415,10 @@ class Program:
 
 def _is_unfiltered(goal: CompiledGoal | None) -> bool:
     return goal is not None and goal.filter.static is None
+
+
+#: Track events that mean something to the engine itself, whether a trigger names them or not.
+CONSENT_EVENTS = frozenset({SUBSCRIBED, UNSUBSCRIBED, PUSH_ENABLED, PUSH_DISABLED, UNINSTALLED})
 
 
 def _tells_traits(event: Event) -> bool:

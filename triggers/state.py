@@ -230,11 +230,24 @@ class Touch(msgspec.Struct, array_like=True, gc=False):
 
 
 class Device(msgspec.Struct, array_like=True, gc=False):
-    """An app install that can be reached. `platform`: `ios` or `android`."""
+    """An app install. `platform`: `ios` or `android`."""
 
     token: str
     platform: str
     seen: int
+
+
+class Consent(msgspec.Struct, array_like=True, gc=False):
+    """What a user agrees to and refuses: when it was said (client time, ms), > 0 for an agreement,
+    < 0 for a refusal, 0 or absent for neither. `everything`: every marketing message; `profiling`:
+    that behaviour leads to messages at all. `devices`: tokens of the known devices on which the
+    user does not permit pushes, and since when (client time)."""
+
+    everything: int = 0
+    profiling: int = 0
+    channels: dict[str, int] = {}
+    categories: dict[str, int] = {}
+    devices: dict[str, int] = {}
 
 
 class UserState(msgspec.Struct, array_like=True, gc=False):
@@ -255,8 +268,8 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     as in `sends`; `texts` a trigger to when each text of its rotation was last used ("": one that
     was pushed out). `held` are candidates whose hours are closed, `usual` the hours of the week the
     user is active in, in a form that `triggers.usual` knows. `exposed`: trigger -> the user's arm
-    in what is measured there. `touches`: the last deliveries that something may be
-    credited to, the oldest first.
+    in what is measured there. `touches`: the last deliveries that something may be credited to, the
+    oldest first. `consent` None: nothing was ever said.
     """
 
     version: int = STATE_VERSION
@@ -285,6 +298,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     usual: list[Any] = []
     exposed: dict[str, Exposure] = {}
     touches: list[Touch] = []
+    consent: Consent | None = None
 
 
 class NewerState(Exception):
@@ -314,11 +328,12 @@ def has_rare(state: UserState) -> bool:
         or state.usual
         or state.exposed
         or state.touches
+        or state.consent
     )
 
 
 #: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
-_RARE = 14
+_RARE = 15
 #: An array of more than 15 fields has a head of three bytes; this is that of a shorter one.
 _HEAD_BYTES = 3
 _SHORT_HEAD = 0x90 + len(UserState.__struct_fields__)

@@ -22,7 +22,7 @@ from pydantic import (
 from schemas.events import ID_CHARS_MAX, to_ms
 from schemas.reasons import REACTIONS, Outcome, Reason
 from triggers.durations import format_duration
-from triggers.fields import DurationMs, EventName, Id, Name, SignalName, Zone
+from triggers.fields import Category, Channel, DurationMs, EventName, Id, Name, SignalName, Zone
 from triggers.model import Model, refusal
 from triggers.problems import Problem, suggestion
 
@@ -192,7 +192,9 @@ class Expected(Model):
     """The arm of the experiment, a variant or control; any when left out."""
 
     def cross_problems(self) -> Iterable[Problem]:
-        if self.reason is not None and self.outcome in (Outcome.ADMITTED, Outcome.CANCELLED):
+        told = self.outcome == Outcome.CANCELLED and self.reason == Reason.CONSENT
+        silent = self.outcome in (Outcome.ADMITTED, Outcome.CANCELLED)
+        if self.reason is not None and silent and not told:
             message = f"`reason` says why there was no message: {self.outcome} has none"
             yield Problem(("reason",), message, at_key=True)
         if self.outcome != Outcome.ADMITTED:
@@ -210,6 +212,22 @@ def _in_order(items: tuple[Any, ...]) -> tuple[Any, ...]:
     return items
 
 
+Given = Literal["in", "out"]
+
+
+class GivenConsent(Model):
+    """What the user has agreed to (`in`) or refused (`out`) before the test begins."""
+
+    all: Given | None = None
+    """Every marketing message."""
+    profiling: Given | None = None
+    """That behaviour leads to messages at all."""
+    channels: dict[Channel, Given] = Field(default_factory=dict)
+    """By channel, such as {push: out}."""
+    categories: dict[Category, Given] = Field(default_factory=dict)
+    """By category, such as {reminders: out}."""
+
+
 class TriggerTest(Model):
     """One test: what happens to a user, and exactly what must come of it."""
 
@@ -223,6 +241,8 @@ class TriggerTest(Model):
     """The user's time zone."""
     devices: Annotated[tuple[Literal["android", "ios"], ...], Field(max_length=8)] = ("android",)
     """What the user can be reached on; an empty list: on nothing."""
+    consent: GivenConsent | None = None
+    """What the user said before the test begins; without it they agreed to what needs it."""
     traits: Values = Field(default_factory=dict)
     """What is known of the user before the test begins."""
     with_: Annotated[tuple[Id, ...], Field(max_length=WITH_MAX)] = Field(default=(), alias="with")

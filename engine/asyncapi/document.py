@@ -21,6 +21,7 @@ from schemas.records import (
     MergedRecord,
     MergeRecord,
     OutcomeRecord,
+    PreferenceRecord,
     SignalRecord,
 )
 from schemas.topics import Lane, Topics, TopicSpec
@@ -38,6 +39,7 @@ _MESSAGES: Final[dict[str, tuple[type[msgspec.Struct] | None, str]]] = {
     "merge": (MergeRecord, "An anonymous profile becomes a part of a known one."),
     "merged": (MergedRecord, "What the anonymous profile held."),
     "signal": (SignalRecord, "An entry by API, campaign or score."),
+    "preference": (PreferenceRecord, "What a user agrees to and refuses."),
     "delivery": (Delivery, "One admitted message on its way to a delivery worker."),
     "decision": (DecisionRecord, "One ended activation."),
     "deliveryOutcome": (OutcomeTopicRecord, "What became of a delivery, once per kind."),
@@ -56,6 +58,7 @@ _KINDS: Final = {
     "merge": Kind.MERGE,
     "merged": Kind.MERGED,
     "signal": Kind.SIGNAL,
+    "preference": Kind.PREFERENCE,
 }
 _PUBLISHED: Final = ("delivery", "decision", "deliveryOutcome")
 _REGISTRY: Final = ("triggerBody", "policyBody", "sharedBody", "manifest")

@@ -15,6 +15,7 @@ from schemas.records import (
     MergedRecord,
     MergeRecord,
     OutcomeRecord,
+    PreferenceRecord,
     SignalRecord,
     encode,
 )
@@ -41,6 +42,7 @@ EXAMPLES: Final[dict[str, bytes]] = {
     "merge": encode(MergeRecord("anonymous-1", "u1")),
     "merged": encode(MergedRecord("anonymous-1", "u1", b"\x90")),
     "signal": encode(SignalRecord("u1", "score", "run-5", _AT_MS, {"risk": 0.7})),
+    "preference": encode(PreferenceRecord("u1", "cli-1", _AT_MS, categories={"offers": "out"})),
     "delivery": encode_delivery(
         Delivery(
             delivery_id=_ID,

@@ -14,7 +14,7 @@ from engine.backtest.tally import Tally, TriggerTally
 from engine.backtest.timelines import Followed, note_decision, note_event
 from engine.backtest.users import FOREVER_MS, Slot, Users
 from schemas.decisions import Decision
-from schemas.events import Event, event_name, occurred_at_ms
+from schemas.events import ENGINE_MADE, Event, event_name, occurred_at_ms
 from triggers.decide import (
     accepted_at_once,
     apply_event,
@@ -137,7 +137,7 @@ class Backtest:
                 and (event.type == "track" or not is_merging(event))
             ):
                 # e is at most a: most activity is within the granule that is known already.
-                if not granule_ms or watermark_ms <= slot.seen or event.type == "signal":
+                if not granule_ms or watermark_ms <= slot.seen or event.type in ENGINE_MADE:
                     continue
                 if self._postponed(user, slot, occurred_at_ms(event, watermark_ms), watermark_ms):
                     continue
@@ -172,7 +172,7 @@ class Backtest:
             # What is due before it is accepted before it, too.
             self._fire(user, slot, a)
         state = self.held.state_of(user, slot)
-        later = slot.seen > state.seen and catch_up(state, slot.seen)
+        later = slot.seen > state.seen and catch_up(self.program, state, slot.seen)
         if later and slot.wake < a:
             state.due = next_due(self.program, state)
         if apply_event(self.program, user, state, event, a, hits, self._effects):
@@ -198,7 +198,7 @@ class Backtest:
             user = anonymous if moved is None else known
             slot = self.held.slot_of(user)
             state = self.held.state_of(user, slot)
-            if catch_up(state, slot.seen):
+            if catch_up(self.program, state, slot.seen):
                 state.due = next_due(self.program, state)
             if moved is not None:
                 apply_merged(self.program, user, state, moved, a, self._effects)
@@ -212,7 +212,7 @@ class Backtest:
 
     def _fire(self, user: str, slot: Slot, limit_ms: int) -> None:
         state = self.held.state_of(user, slot)
-        if catch_up(state, slot.seen):
+        if catch_up(self.program, state, slot.seen):
             state.due = next_due(self.program, state)
         fire_before(self.program, user, state, limit_ms, self._effects)
         self._settle(user, slot, state)

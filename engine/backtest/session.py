@@ -14,6 +14,7 @@ from schemas.decisions import Decision
 from schemas.events import Event
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
+from triggers.overrides import assume_consent
 from triggers.shared import Documents
 
 
@@ -50,9 +51,13 @@ def make_run(
     assume_devices: bool = True,
     users: Users | None = None,
 ) -> Backtest:
-    """A backtest of these definitions, revision 1 each."""
+    """A backtest of these definitions, revision 1 each. `assume_devices`: every user can be reached
+    and has agreed to what needs it, unless the events say otherwise."""
+    policies = definitions.policies
+    if assume_devices:
+        policies = assume_consent(policies)
     registered = [RegisteredTrigger(t, 1, t.state, 0) for t in definitions.triggers.values()]
-    program = compile_program(1, registered, definitions.policies, definitions.documents)
+    program = compile_program(1, registered, policies, definitions.documents)
     return Backtest(program, decided, assume_devices=assume_devices, users=users)
 
 

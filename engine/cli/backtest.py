@@ -53,7 +53,8 @@ def backtest(
     sort: SortOption = False,
     strict: StrictOption = False,
     assume_nothing: Annotated[
-        bool, typer.Option("--assume-nothing", help="Only devices the events register.")
+        bool,
+        typer.Option("--assume-nothing", help="Only devices and consent that the events tell."),
     ] = False,
     set_: Annotated[
         list[str] | None,

@@ -49,7 +49,8 @@ def explain(
     mapping: MapOption = None,
     sort: SortOption = False,
     assume_nothing: Annotated[
-        bool, typer.Option("--assume-nothing", help="Only devices the events register.")
+        bool,
+        typer.Option("--assume-nothing", help="Only devices and consent that the events tell."),
     ] = False,
     output: OutputOption = Output.TABLE,
     timeout: TimeoutOption = TIMEOUT_S,
@@ -145,10 +146,12 @@ def _offline(
     from engine.files import Problems
     from triggers.compile import RegisteredTrigger, compile_program
     from triggers.definition import Policy
+    from triggers.overrides import assume_consent
 
     found = load_definitions(workspace, [], None)
     registered = [RegisteredTrigger(one, 1, one.state, 0) for one in found.triggers.values()]
-    program = compile_program(1, registered, found.policies, found.documents)
+    policies = assume_consent(found.policies) if assume_devices else found.policies
+    program = compile_program(1, registered, policies, found.documents)
     zone = found.policies.get("default", Policy()).zone
     with refusals():
         with open_history(events, mapping, Problems(), sort=sort, talks=False) as source:

@@ -32,6 +32,7 @@ VERBS = (
     Verb("abort", "engine.cli.canary", "abort", "End a trigger's canary."),
     Verb("backtest", "engine.cli.backtest", "backtest", "Decide past events, offline."),
     Verb("explain", "engine.cli.explain", "explain", "Tell why a user got a message, or none."),
+    Verb("consent", "engine.cli.consent", "consent", "Note what a user agrees to and refuses."),
     Verb("replay", "engine.cli.replay", "replay", "Decide the live log again and compare."),
     Verb("export", "engine.cli.export", "export", "Write decisions and outcomes for warehouses."),
     Verb("events", "engine.cli.events", "events", "Learn and show the event catalogue."),

@@ -105,6 +105,7 @@ BEHIND_SHORT_MS = 30_000
 
 _ENDS = {
     GateAnswer.UNKNOWN: Reason.UNKNOWN,
+    GateAnswer.CONSENT: Reason.CONSENT,
     GateAnswer.CANCELLED: Reason.CANCELLED,
     GateAnswer.NO_LONGER_TRUE: Reason.NO_LONGER_TRUE,
     GateAnswer.EXPIRED: Reason.EXPIRED,

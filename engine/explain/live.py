@@ -135,13 +135,15 @@ class _Retelling:
             return
         self._approximate.append(
             "the log is not read from its beginning: what happened before (cooldowns, caps, "
-            "pending instances) is not known; devices, traits and zone are those stored now"
+            "pending instances) is not known; devices, consent, traits and zone are those stored "
+            "now"
         )
         if stored.state is not None:
             state = self._watch.state
             state.devices = list(stored.state.devices)
             state.traits = dict(stored.state.traits)
             state.zone = stored.state.zone
+            state.consent = stored.state.consent
 
     async def follow(self, log: LogReader, topic: str, extent: Extent) -> None:
         """Read the partition; stops at `at_ms`."""

@@ -34,6 +34,7 @@ _UNEVALUATED: Mapping[str, str] = {
     Unevaluated.LATE_EVENT: "it reached the log more than 24 h after it happened",
     Unevaluated.COULD_NOT_EVALUATE: "a value is of the wrong type for its operator",
     Unevaluated.REPEATED: "it was acted on already",
+    Unevaluated.CONSENT: "the user refuses profiling, or agreed to it later",
 }
 _NOTES: Mapping[Note, str] = {
     Note.REMEMBERED: "an earlier cancel is remembered",
@@ -128,6 +129,7 @@ def _moment(entry: Entry, clock: Clock) -> str:
         What.CANCELLED: f"CANCELLED {entry.activation}{per} by {cause}",
         What.MERGED: "becomes one with "
         + (f"user {entry.activation}" if entry.activation else "another profile"),
+        What.CONSENT: f"{cause} changes consent: {entry.activation}",
         What.FORWARDED: f"{cause} goes to the user it is one with",
         What.RECORDED: f"{reason} {entry.activation} (in the journal; not decided again)",
     }
@@ -158,6 +160,19 @@ def check_text(check: Weighed, clock: Clock, at_ms: int) -> str:
         word = "opens" if check.name == "quiet" else "free"
         facts = f"{facts}, {word} at {clock(free_at)}"
     return _plain(f"{name}{separator}{facts}" if facts else name)
+
+
+def _consent(values: Mapping[str, Any], clock: Clock) -> str:
+    if "consent" not in values:
+        return "" if values.get("marketing", True) else "transactional"
+    since_at = values["since_at"]
+    how = "not agreed to" if since_at is None else f"refused since {clock(since_at)}"
+    return f"{values['consent']} {how}"
+
+
+def _device(values: Mapping[str, Any], clock: Clock) -> str:
+    off = values.get("not_permitted")
+    return f"{values['devices']} known" + (f", {off} without permission" if off else "")
 
 
 def _last(values: Mapping[str, Any], last: str, clock: Clock) -> str:
@@ -234,7 +249,8 @@ _FACTS: Mapping[str, Callable[[Mapping[str, Any], Clock], str]] = {
         f"{values['arm'] or 'over'}, bucket {values['bucket']}" if "bucket" in values else ""
     ),
     "state": lambda values, clock: str(values["state"]),
-    "device": lambda values, clock: f"{values['devices']} known",
+    "consent": _consent,
+    "device": _device,
     "spacing": _spacing,
     "cooldown": _cooldown,
     "caps": _caps,

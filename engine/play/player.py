@@ -15,10 +15,10 @@ from engine.kafka_client import client_options
 from engine.play.merges import Merges
 from engine.ports import ShardStore
 from engine.settings import Settings
-from schemas.events import Event, occurred_at_ms
+from schemas.events import ENGINE_MADE, Event, occurred_at_ms
 from schemas.kinds import Kind, sealed_headers
 from schemas.partitioner import partition_of
-from schemas.records import SignalRecord, encode
+from schemas.records import SignalRecord, encode, preference_record
 from schemas.topics import Topics
 from triggers.names import is_merging
 
@@ -137,19 +137,28 @@ async def _play_now(
 def _entry(
     settings: Settings, event: Event, a_ms: int, partition: int
 ) -> tuple[bytes, list[tuple[str, bytes]]]:
-    """Value and headers of an event in the log; a signal of a file becomes a sealed one."""
-    if event.type != "signal":
+    """Value and headers of an event in the log; a signal or a preference of a file becomes a sealed
+    one."""
+    if event.type not in ENGINE_MADE:
         return to_segment(event, a_ms), []
-    record = SignalRecord(
-        user=event.profile,
-        name=event.event or "",
-        id=event.message_id,
-        at_ms=occurred_at_ms(event, a_ms),
-        properties=event.properties or {},
-    )
-    secret, value = _secret(settings), encode(record)
+    at_ms = occurred_at_ms(event, a_ms)
+    if event.type == "preference":
+        kind, value = Kind.PREFERENCE, encode(preference_record(event, at_ms))
+    else:
+        kind, value = (
+            Kind.SIGNAL,
+            encode(
+                SignalRecord(
+                    user=event.profile,
+                    name=event.event or "",
+                    id=event.message_id,
+                    at_ms=at_ms,
+                    properties=event.properties or {},
+                )
+            ),
+        )
     key = event.profile.encode()
-    return value, sealed_headers(secret, Kind.SIGNAL, partition, key, value)
+    return value, sealed_headers(_secret(settings), kind, partition, key, value)
 
 
 def _merges(
@@ -185,7 +194,7 @@ async def _play_log_time(
         event = found.event
         user = merges.profile(event)
         home = homes.get(user)
-        if home is None and event.type == "signal":
+        if home is None and event.type in ENGINE_MADE:
             home = partition_of(user, settings.partitions)
         elif home is None:
             home = homes[user] = partition_of(user, settings.partitions)

@@ -144,7 +144,7 @@ def _add_ledger(words: list[Argument], commit: Commit, tag: str) -> None:
     for delivery_id, user, expires_at_ms in commit.opened:
         opened += (f"{tag}d:{delivery_id}", user, expires_at_ms)
     _add(words, opened)
-    for called_back in (commit.cancelled, commit.untrue):
+    for called_back in (commit.cancelled, commit.untrue, commit.refused):
         _add(words, _flat((f"{tag}d:{delivery_id}", at) for delivery_id, at in called_back))
 
 

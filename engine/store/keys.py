@@ -68,6 +68,7 @@ STORED = (
     Stored("ledger_expires_ms", "d", "e", True),
     Stored("ledger_cancelled_ms", "d", "x", True),
     Stored("ledger_untrue_ms", "d", "y", True),
+    Stored("ledger_refused_ms", "d", "z", True),
     Stored("ledger_claimed_ms", "d", "c", False),
     Stored("ledger_lease_ms", "d", "l", False),
     Stored("ledger_token", "d", "t", False),

@@ -35,6 +35,7 @@ class _Entry:
     expires_ms: int
     cancelled_ms: int | None = None
     untrue_ms: int | None = None
+    refused_ms: int | None = None
     claimed_ms: int | None = None
     lease_ms: int = 0
 
@@ -169,6 +170,8 @@ class MemoryStore:
             if claim.now_ms < lease_ends_ms:
                 return Verdict(GateAnswer.WAIT, lease_ends_ms)
             return Verdict(GateAnswer.UNKNOWN)
+        if entry.refused_ms is not None and entry.refused_ms <= claim.now_ms:
+            return Verdict(GateAnswer.CONSENT)
         if entry.cancelled_ms is not None and entry.cancelled_ms <= claim.now_ms:
             return Verdict(GateAnswer.CANCELLED)
         if entry.untrue_ms is not None and entry.untrue_ms <= claim.now_ms:
@@ -246,6 +249,10 @@ def _apply_deliveries(held: _Shard, commit: Commit) -> None:
         entry = held.ledger.get(delivery_id)
         if entry is not None:
             entry.untrue_ms = at_ms if entry.untrue_ms is None else min(at_ms, entry.untrue_ms)
+    for delivery_id, at_ms in commit.refused:
+        entry = held.ledger.get(delivery_id)
+        if entry is not None:
+            entry.refused_ms = at_ms if entry.refused_ms is None else min(at_ms, entry.refused_ms)
     held.withheld.update(commit.withheld)
     for delivery_id in commit.unwithheld:
         held.withheld.pop(delivery_id, None)
@@ -288,6 +295,8 @@ def _dump(held: _Shard) -> dict[str, Any]:
             dump["ledger_cancelled_ms"][delivery_id] = entry.cancelled_ms
         if entry.untrue_ms is not None:
             dump["ledger_untrue_ms"][delivery_id] = entry.untrue_ms
+        if entry.refused_ms is not None:
+            dump["ledger_refused_ms"][delivery_id] = entry.refused_ms
         if entry.claimed_ms is not None:
             dump["ledger_claimed_ms"][delivery_id] = entry.claimed_ms
             dump["ledger_lease_ms"][delivery_id] = entry.lease_ms

@@ -199,8 +199,12 @@ def fill_effects(commit: Commit, effects: Effects) -> None:
         for admitted in effects.deliveries
     ]
     for delivery_id, at_ms, reason in effects.cancelled:
-        untrue = reason is Reason.NO_LONGER_TRUE
-        (commit.untrue if untrue else commit.cancelled).append((delivery_id, at_ms))
+        if reason is Reason.CONSENT:
+            commit.refused.append((delivery_id, at_ms))
+        elif reason is Reason.NO_LONGER_TRUE:
+            commit.untrue.append((delivery_id, at_ms))
+        else:
+            commit.cancelled.append((delivery_id, at_ms))
     commit.closed = effects.closed
     commit.forgotten = list(effects.forgotten)
     for number, line in enumerate(effects.journal):

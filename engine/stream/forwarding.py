@@ -12,7 +12,7 @@ import msgspec
 from engine.stream.intake import LogRecord, kind_of
 from engine.stream.outbox import OutMessage
 from schemas.kinds import FOLLOWED_HEADER, ORIGIN_HEADER, Kind, header, sealed_headers
-from schemas.records import MergedRecord, SignalRecord, decode, encode
+from schemas.records import MergedRecord, PreferenceRecord, SignalRecord, decode, encode
 
 FOLLOWED_MAX = 8
 
@@ -37,6 +37,9 @@ def passed_on(
     if said == Kind.SIGNAL:
         kind = Kind.SIGNAL
         value = encode(msgspec.structs.replace(decode(value, SignalRecord), user=user))
+    elif said == Kind.PREFERENCE:
+        kind = Kind.PREFERENCE
+        value = encode(msgspec.structs.replace(decode(value, PreferenceRecord), user=user))
     elif said == Kind.MERGED:
         kind = Kind.MERGED
         value = encode(msgspec.structs.replace(decode(value, MergedRecord), known=user))

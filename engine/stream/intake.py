@@ -17,8 +17,10 @@ from schemas.records import (
     MergedRecord,
     MergeRecord,
     OutcomeRecord,
+    PreferenceRecord,
     SignalRecord,
     decode,
+    preference_event,
     signal_event,
 )
 from triggers.program import NO_HITS, Hits, Program
@@ -45,7 +47,7 @@ class LogRecord(Protocol):
 
 
 class EventInput(msgspec.Struct, gc=False):
-    """A client event or a signal that means something.
+    """A client event, a signal or a preference that means something.
 
     `origin` (partition, offset) when it was forwarded."""
 
@@ -117,7 +119,7 @@ def kind_of(record: LogRecord) -> str:
 def is_forwarded(record: LogRecord) -> bool:
     """The record has been moved between partitions once already."""
     kind = kind_of(record)
-    if kind == Kind.SIGNAL:
+    if kind in (Kind.SIGNAL, Kind.PREFERENCE):
         return header(record.headers, ORIGIN_HEADER) is not None
     return kind == Kind.FORWARD
 
@@ -160,10 +162,13 @@ def _engine_record(
         if kind is Kind.MERGED:
             merged = decode(record.value, MergedRecord)
             return MergedInput(a, merged.known, decode_state(merged.state), _origin(record))
-        if kind is Kind.SIGNAL:
-            signal = signal_event(decode(record.value, SignalRecord))
+        if kind is Kind.SIGNAL or kind is Kind.PREFERENCE:
+            if kind is Kind.SIGNAL:
+                event = signal_event(decode(record.value, SignalRecord))
+            else:
+                event = preference_event(decode(record.value, PreferenceRecord))
             passed_on = header(record.headers, ORIGIN_HEADER) is not None
-            return _event_input(signal, a, program, _origin(record) if passed_on else None)
+            return _event_input(event, a, program, _origin(record) if passed_on else None)
         outcome = decode(record.value, OutcomeRecord)
         if len(bytes.fromhex(outcome.delivery_id)) != 16:
             raise ValueError("delivery_id is not 32 hex digits")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
-from triggers.overrides import override_policies
+from triggers.overrides import assume_consent, override_policies
 from triggers.program import Program
 from triggers.shared import Documents
 from triggers.testcases import TriggerTest
@@ -40,15 +40,18 @@ def cases_of(workspace: Workspace) -> Iterator[Case]:
     for trigger in sorted(
         workspace.triggers.values(), key=lambda one: (places[one.id].file, one.id)
     ):
-        programs: dict[tuple[str, ...], Program] = {}
+        programs: dict[tuple[bool, tuple[str, ...]], Program] = {}
         place = places[trigger.id]
         for number, test in enumerate(trigger.tests):
             taking_part = tuple(dict.fromkeys((trigger.id, *test.with_)))
             definitions = {name: workspace.triggers[name] for name in taking_part}
-            if taking_part not in programs:
-                programs[taking_part] = _program(definitions, policies, workspace.documents)
+            # Without `consent` the user has agreed to all, as they have a device without `devices`.
+            key = (test.consent is None, taking_part)
+            if key not in programs:
+                asked = assume_consent(policies) if test.consent is None else policies
+                programs[key] = _program(definitions, asked, workspace.documents)
             line, _ = place.source.position(("tests", number), at_key=False)
-            yield Case(trigger, test, place.file, line, programs[taking_part], definitions)
+            yield Case(trigger, test, place.file, line, programs[key], definitions)
 
 
 def _program(

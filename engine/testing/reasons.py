@@ -16,6 +16,7 @@ from triggers.program import CompiledTrigger
 _NOT_EVALUATED = {
     Unevaluated.PER_MISSING: "PER_MISSING: it has no value at the trigger's `per`",
     Unevaluated.LATE_EVENT: "LATE_EVENT: it reached the log more than 24 h after it happened",
+    Unevaluated.CONSENT: "CONSENT: the user refuses profiling, or agreed to it later",
     Unevaluated.REPEATED: "REPEATED: the same message, or not later than what has ended",
 }
 _SHOWN_MAX = 20

@@ -13,7 +13,7 @@ from schemas.decisions import Decision
 from schemas.deliveries import Delivery
 from schemas.events import Event
 from schemas.reasons import Outcome, Reason, Unevaluated
-from schemas.records import OutcomeRecord, outcome_event
+from schemas.records import OutcomeRecord, PreferenceRecord, outcome_event, preference_event
 from triggers.decide import (
     accepted_at_once,
     apply_event,
@@ -171,7 +171,7 @@ class Timeline:
                 self._collect(state, effects)
 
     def _state(self, user: str) -> UserState:
-        """A user is met with the devices and traits the test gives them."""
+        """A user is met with the devices, consent and traits the test gives them."""
         state = self._states.get(user)
         if state is not None:
             return state
@@ -181,6 +181,7 @@ class Timeline:
             Device(f"{platform}-{number}", platform, test.now_ms)
             for number, platform in enumerate(test.devices, start=1)
         ]
+        self._consent(user, state)
         if test.traits:
             said = Event(type="identify", message_id="given", user_id=user, traits=test.traits)
             # Known before the test begins: no trigger is asked about it, and it is no activity.
@@ -188,6 +189,16 @@ class Timeline:
             state.seen = 0
             state.due = next_due(self.case.program, state)
         return state
+
+    def _consent(self, user: str, state: UserState) -> None:
+        """What they said the moment before the test begins."""
+        test = self.case.test
+        if test.consent is not None:
+            said = test.consent.model_dump(exclude_none=True)
+            record = PreferenceRecord(user=user, id="given", at_ms=test.now_ms - 1, **said)
+            event = preference_event(record)
+            hits = self.case.program.hits(event) or NO_HITS
+            apply_event(self.case.program, user, state, event, test.now_ms, hits, Effects())
 
     def _advance(self, limit_ms: int) -> None:
         """Fire what is due before `limit_ms`, everybody's in order of (time, user)."""

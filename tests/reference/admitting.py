@@ -16,6 +16,7 @@ from tests.reference.patterns import DAY, named
 #: T9: outcomes after which nothing reached the user for certain.
 GIVEN_BACK = (
     *("CANCELLED", "NO_LONGER_TRUE", "EXPIRED", "TEMPLATE_ERROR", "TEMPLATE_ABORT", "REJECTED"),
+    "CONSENT",
     *("PROVIDER_ERROR", "UNREGISTERED", "COOLDOWN", "SPACING", "FREQUENCY_CAP", "QUIET_HOURS"),
 )
 

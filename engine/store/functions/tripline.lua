@@ -63,7 +63,7 @@ local function open_deliveries(args, at)
     return last + 1
 end
 
--- `field` tells why: 'x' cancelled, 'y' no longer true. The earliest time counts.
+-- `field` tells why: 'x' cancelled, 'y' no longer true, 'z' consent withdrawn. The earliest time counts.
 local function call_back(field)
     return function(args, at)
         local last = at + tonumber(args[at])
@@ -233,6 +233,7 @@ local function commit(keys, args)
     at = open_deliveries(args, at)
     at = call_back('x')(args, at) -- cancelled
     at = call_back('y')(args, at) -- no longer true
+    at = call_back('z')(args, at) -- consent withdrawn
     at = write_plain('HSET', tag .. 'w')(args, at) -- withheld
     at = write_plain('HDEL', tag .. 'w')(args, at)
     at = restore_claims(args, at)
@@ -374,7 +375,7 @@ end
 -- The token names this very question: asked again with it, the answer is SEND again.
 local function claim(keys, args)
     local entry, now = keys[1], tonumber(args[1])
-    local stored = redis.call('HMGET', entry, 'u', 'e', 'x', 'c', 'l', 't', 'y')
+    local stored = redis.call('HMGET', entry, 'u', 'e', 'x', 'c', 'l', 't', 'y', 'z')
     if not stored[1] then
         return {'GONE', 0, ''}
     end
@@ -387,6 +388,9 @@ local function claim(keys, args)
             return {'WAIT', lease_ends, ''}
         end
         return {'UNKNOWN', 0, ''}
+    end
+    if stored[8] and tonumber(stored[8]) <= now then
+        return {'CONSENT', 0, ''}
     end
     if stored[3] and tonumber(stored[3]) <= now then
         return {'CANCELLED', 0, ''}

@@ -8,6 +8,7 @@ GONE = Verdict(GateAnswer.GONE)
 UNKNOWN = Verdict(GateAnswer.UNKNOWN)
 CANCELLED = Verdict(GateAnswer.CANCELLED)
 NO_LONGER_TRUE = Verdict(GateAnswer.NO_LONGER_TRUE)
+CONSENT = Verdict(GateAnswer.CONSENT)
 EXPIRED = Verdict(GateAnswer.EXPIRED)
 
 
@@ -88,6 +89,20 @@ async def test_what_is_no_longer_true_says_so_from_its_time_on(
     assert await shard.claim("d2", 199) == SEND
     assert await shard.claim("d3", 249) == NO_LONGER_TRUE
     assert await shard.claim("d3", 250) == CANCELLED
+    assert await shard.claim("d4", 300) == GONE
+
+
+async def test_what_consent_forbids_says_so_from_its_time_on(store: AnyStore, shard: Shard) -> None:
+    for delivery_id in ("d1", "d2", "d3"):
+        await shard.open(delivery_id)
+    for at_ms in (300, 200, 400):
+        await shard.write(refused=[("d1", at_ms), ("d2", at_ms), ("d3", at_ms), ("d4", at_ms)])
+    await shard.write(cancelled=[("d3", 150)])
+    assert (await store.dump(7))["ledger_refused_ms"] == {"d1": 200, "d2": 200, "d3": 200}
+    assert await shard.claim("d1", 200) == CONSENT
+    assert await shard.claim("d2", 199) == SEND
+    assert await shard.claim("d3", 150) == CANCELLED
+    assert await shard.claim("d3", 200) == CONSENT
     assert await shard.claim("d4", 300) == GONE
 
 

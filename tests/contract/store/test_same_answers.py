@@ -75,6 +75,7 @@ CHANGES = st.fixed_dictionaries(
         "opened": st.lists(st.builds(LedgerEntry, DELIVERIES, USERS, TIMES), max_size=4),
         "cancelled": st.lists(st.tuples(DELIVERIES, TIMES), max_size=3),
         "untrue": st.lists(st.tuples(DELIVERIES, TIMES), max_size=3),
+        "refused": st.lists(st.tuples(DELIVERIES, TIMES), max_size=3),
         "closed": st.lists(DELIVERIES, max_size=2),
         "withheld": st.dictionaries(DELIVERIES, BLOBS),
         "unwithheld": st.lists(DELIVERIES, max_size=2),

@@ -105,6 +105,7 @@ def test_what_is_gone_is_dropped_without_an_outcome() -> None:
     [
         GateAnswer.CANCELLED,
         GateAnswer.NO_LONGER_TRUE,
+        GateAnswer.CONSENT,
         GateAnswer.EXPIRED,
         GateAnswer.UNKNOWN,
     ],

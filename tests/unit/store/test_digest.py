@@ -61,6 +61,7 @@ async def test_the_same_content_has_the_same_digest() -> None:
         {"opened": [LedgerEntry("d1", "ann", 51), LedgerEntry("d2", "ann", 60)]},
         {"cancelled": [("d2", 41)]},
         {"untrue": [("d1", 41)]},
+        {"refused": [("d1", 41)]},
         {"closed": ["d1"]},
         {"journal": {"ann": [b"armed", b"\xfe"]}},
         {"journal": {"ann": [b"\xff", b"armed"]}},

@@ -88,7 +88,12 @@ def problems_of(**test: Any) -> list[Problem]:
         ),
         ({"zone": "Asia Almaty"}, ("zone",), "IANA time zone"),
         ({"devices": ["iphone"]}, ("devices", 0), "one of android, ios"),
-        ({"consent": {}}, ("consent",), "not available in this version"),
+        ({"consent": {"all": "off"}}, ("consent", "all"), "one of in, out"),
+        (
+            {"consent": {"categories": {"news": "no"}}},
+            ("consent", "categories", "news"),
+            "one of in, out",
+        ),
     ],
 )
 def test_a_wrong_test_is_refused_at_its_place(
