@@ -10,7 +10,7 @@ decides at max(F, the user's last decision time), never at the time it is polled
 """
 
 from schemas.events import Event, occurred_at_ms
-from schemas.reasons import REFUNDED, Unevaluated
+from schemas.reasons import REFUNDED, Reason, Unevaluated
 from schemas.records import OutcomeRecord, outcome_event
 from triggers import absence, booking, holding, instances, retention, settling
 from triggers.admission import (
@@ -25,6 +25,7 @@ from triggers.notes import NoteRole, note_event
 from triggers.paths import key_of
 from triggers.patterns.base import Occasion
 from triggers.program import NO_HITS, CompiledTrigger, Hits, Program, Role
+from triggers.reach import count_accepted
 from triggers.state import (
     DAY_MS,
     UserState,
@@ -154,6 +155,8 @@ def apply_outcome(
     trigger = program.triggers.get(record.trigger)
     revision = trigger.revision if trigger else 0
     out.funnel[FunnelKey(record.trigger, revision, "", a // DAY_MS, record.reason)] += 1
+    if record.reason is Reason.ACCEPTED:
+        count_accepted(state, a, out)
     _react(program, user, state, record, a, pending.at, out)
     _settle(program, user, state, out)
     return True

@@ -28,6 +28,7 @@ from triggers.fields import (
     Share,
     Url,
     WaitMs,
+    Weight,
     Where,
     WhereOfInstance,
     WindowMs,
@@ -424,6 +425,19 @@ class TextLimits(Model):
     """What a longer text leads to."""
 
 
+class Worth(Model):
+    """What one goal and one unsubscribe weigh in the CRM score, in any unit."""
+
+    goal: Weight = 1
+    """What a goal is worth."""
+    unsubscribe: Weight = 5
+    """What an unsubscribe costs."""
+
+    def cross_problems(self) -> Iterable[Problem]:
+        if not (self.goal or self.unsubscribe):
+            yield Problem((), "`goal` or `unsubscribe` is more than 0")
+
+
 def _caps_differ(caps: tuple[CapLimit, ...]) -> tuple[CapLimit, ...]:
     windows = [(cap.per_ms, cap.calendar, cap.channel, cap.category) for cap in caps]
     if len(set(windows)) < len(windows):
@@ -456,6 +470,8 @@ class Policy(Model):
     """A cancel so long after a deadline still counts; else a tenth of the wait, at most 1m."""
     text: TextLimits = TextLimits()
     """Lengths of texts over which `validate` warns."""
+    worth: Worth = Worth()
+    """What goals and unsubscribes weigh in reports; it changes no decision."""
 
     def to_document(self) -> dict[str, Any]:
         """The complete JSON form; validating it gives an equal policy."""

@@ -87,6 +87,11 @@ class FunnelKey(NamedTuple):
     stage: str
 
 
+def counter_name(key: FunnelKey) -> str:
+    """The name under which a counter is stored; no part of it holds a `|`."""
+    return "|".join(map(str, key))
+
+
 class Recall(NamedTuple):
     """A delivery called back at log time `at_ms`: CANCELLED, or NO_LONGER_TRUE (a `still`)."""
 

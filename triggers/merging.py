@@ -18,6 +18,7 @@ from triggers.effects import Effects, Journal
 from triggers.endings import ended, ended_waiting
 from triggers.notes import absorb_notes
 from triggers.program import Program
+from triggers.reach import absorb_reached
 from triggers.rotation import unite_texts
 from triggers.state import (
     COOLDOWNS_MAX,
@@ -126,6 +127,7 @@ def absorb(
         watching.pattern.on_learnt(state, a)
     notes = (*program.features.values(), *program.relations.values())
     absorb_notes(notes, state, moved, a, out.evicted)
+    absorb_reached(state, moved, out)
     out.journal.append(Journal(user, a, "", "MERGED", ""))
 
 

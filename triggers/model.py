@@ -31,7 +31,7 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
         }
     ),
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
-    "policy": frozenset({"global_control", "worth"}),
+    "policy": frozenset({"global_control"}),
     "test": frozenset({"consent"}),
     "test_event": frozenset({"item", "outcome"}),
     "channel": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),

@@ -205,7 +205,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     open settle window. `sent_by` maps a category with caps of its own to the times of its messages
     as in `sends`; `texts` a trigger to when each text of its rotation was last used ("": one that
     was pushed out). `held` are candidates whose hours are closed, `usual` the hours of the week the
-    user is active in, in a form that `triggers.usual` knows.
+    user is active in, in a form that `triggers.usual` knows. `reached` is `triggers.reach`'s.
     """
 
     version: int = STATE_VERSION
@@ -232,6 +232,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     texts: dict[str, dict[str, int]] = {}
     held: list[Held] = []
     usual: list[Any] = []
+    reached: list[int] = []
 
 
 class NewerState(Exception):
@@ -259,11 +260,12 @@ def has_rare(state: UserState) -> bool:
         or state.texts
         or state.held
         or state.usual
+        or state.reached
     )
 
 
 #: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
-_RARE = 12
+_RARE = 13
 #: An array of more than 15 fields has a head of three bytes; this is that of a shorter one.
 _HEAD_BYTES = 3
 _SHORT_HEAD = 0x90 + len(UserState.__struct_fields__)

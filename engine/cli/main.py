@@ -29,6 +29,7 @@ VERBS = (
     Verb("pause", "engine.cli.pause", "pause", "Stop a trigger from sending."),
     Verb("resume", "engine.cli.resume", "resume", "Let a paused trigger go on."),
     Verb("backtest", "engine.cli.backtest", "backtest", "Decide past events, offline."),
+    Verb("report", "engine.cli.report", "report", "Show what became of triggers, and their worth."),
     Verb("explain", "engine.cli.explain", "explain", "Tell why a user got a message, or none."),
     Verb("replay", "engine.cli.replay", "replay", "Decide the live log again and compare."),
     Verb("export", "engine.cli.export", "export", "Write decisions and outcomes for warehouses."),
