@@ -59,7 +59,7 @@ def test_totals_are_a_recount_of_the_decisions_of_a_backtest(folder: Path, tmp_p
         mine = [row for row in decisions if row["trigger"] == name]
         outcomes = Counter(row["outcome"] for row in mine)
         funnel = told["funnel"]
-        assert funnel["prepared"] == outcomes["ADMITTED"]
+        assert funnel["prepared"] == funnel["handed_over"] == outcomes["ADMITTED"]
         assert funnel["cancelled"] == outcomes["CANCELLED"]
         assert funnel["suppressed"] == Counter(row["reason"] for row in mine if row["reason"])
         assert funnel["matched"] == outcomes["ADMITTED"] + outcomes["SUPPRESSED"]
