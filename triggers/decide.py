@@ -44,6 +44,7 @@ from triggers.notes import NoteRole, is_new, note_event
 from triggers.paths import key_of
 from triggers.patterns.base import Occasion
 from triggers.program import NO_HITS, CompiledTrigger, Hits, Program, Role
+from triggers.reach import count_accepted
 from triggers.state import UserState, is_blank
 from triggers.traits import learn_traits, learn_zone
 from triggers.usual import note_usual
@@ -196,6 +197,8 @@ def apply_outcome(
         )
     out.closed.append(record.delivery_id)
     out.journal.append(Journal(user, a, record.trigger, record.reason, record.delivery_id))
+    if record.reason is Reason.ACCEPTED:
+        count_accepted(state, a, out)
     touch = attribution.end(program, user, state, pending, record, a, out)
     if touch is not None and state.merged_into:
         # The profile was merged while the message was under way: what follows it is told there.
@@ -312,11 +315,21 @@ def accepted_at_once(program: Program, admitted: Admitted) -> OutcomeRecord | No
     """How a message ends where every send is accepted when it is decided, and a ghost ends there.
     None where nothing goes by it, neither credit nor a pattern."""
     program = program.for_user(admitted.user)
-    trigger, at_ms = admitted.trigger.id, admitted.decided_at_ms
-    reason = Reason(admitted.ghost or Reason.ACCEPTED)
+    trigger = admitted.trigger.id
     if trigger not in program.follows and outcome_name(trigger, "accepted") not in program.by_event:
         return None
-    return OutcomeRecord(admitted.delivery_id, admitted.user, trigger, reason, at_ms)
+    return ended_at_once(admitted)
+
+
+def ended_at_once(admitted: Admitted) -> OutcomeRecord:
+    """The end of every message where all are accepted when they are decided."""
+    return OutcomeRecord(
+        admitted.delivery_id,
+        admitted.user,
+        admitted.trigger.id,
+        Reason(admitted.ghost or Reason.ACCEPTED),
+        admitted.decided_at_ms,
+    )
 
 
 def fire_before(program: Program, user: str, state: UserState, limit_ms: int, out: Effects) -> bool:

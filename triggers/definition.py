@@ -28,6 +28,7 @@ from triggers.fields import (
     SettleMs,
     Share,
     WaitMs,
+    Weight,
     Where,
     WhereOfInstance,
     WindowMs,
@@ -447,6 +448,19 @@ class OptIn(Model):
             yield Problem((), "`opt_in` has `channels`, `categories` or both")
 
 
+class Worth(Model):
+    """What one goal and one unsubscribe weigh in the CRM score, in any unit."""
+
+    goal: Weight = 1
+    """What a goal is worth."""
+    unsubscribe: Weight = 5
+    """What an unsubscribe costs."""
+
+    def cross_problems(self) -> Iterable[Problem]:
+        if not (self.goal or self.unsubscribe):
+            yield Problem((), "`goal` or `unsubscribe` is more than 0")
+
+
 def _caps_differ(caps: tuple[CapLimit, ...]) -> tuple[CapLimit, ...]:
     windows = [(cap.per_ms, cap.calendar, cap.channel, cap.category) for cap in caps]
     if len(set(windows)) < len(windows):
@@ -483,6 +497,8 @@ class Policy(Model):
     """A cancel so long after a deadline still counts; else a tenth of the wait, at most 1m."""
     text: TextLimits = TextLimits()
     """Lengths of texts over which `validate` warns."""
+    worth: Worth = Worth()
+    """What goals and unsubscribes weigh in reports; it changes no decision."""
 
     def to_document(self) -> dict[str, Any]:
         """The complete JSON form; validating it gives an equal policy."""

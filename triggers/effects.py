@@ -93,6 +93,11 @@ class FunnelKey(NamedTuple):
     channel: str = PUSH
 
 
+def counter_name(key: FunnelKey) -> str:
+    """The name under which a counter is stored; no part of it holds a `|`."""
+    return "|".join(map(str, key))
+
+
 class Recall(NamedTuple):
     """A delivery called back at log time `at_ms`: CANCELLED, NO_LONGER_TRUE (`still`), CONSENT."""
 

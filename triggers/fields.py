@@ -27,6 +27,7 @@ LOCALES_MAX = 50
 EVENTS_MAX = 100
 #: No two points of the Earth are farther apart than about this.
 RADIUS_KM_MAX = 20_000
+WEIGHT_MAX = 1_000_000
 _NUMBER_MAX = 1e300
 
 ID_PATTERN = "[a-z0-9][a-z0-9-]{0,63}"
@@ -225,6 +226,12 @@ def _scalar(value: Any) -> Any:
     return value
 
 
+def _weight(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= WEIGHT_MAX:
+        raise ValueError(f"a weight is a number from 0 to {WEIGHT_MAX:,}")
+    return float(value)
+
+
 def _radius(value: Any) -> float:
     if type(value) not in (int, float) or not 0 < value <= RADIUS_KM_MAX:
         raise ValueError(f"a radius is a number of kilometres above 0, at most {RADIUS_KM_MAX}")
@@ -313,6 +320,8 @@ Scalar = Annotated[
     Any, PlainValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})
 ]
 RadiusKm = Annotated[float, BeforeValidator(_radius)]
+#: What something weighs against something else.
+Weight = Annotated[float, BeforeValidator(_weight)]
 #: `10%` as text, or an amount.
 ShareOrAmount = Annotated[
     Any,

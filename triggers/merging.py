@@ -20,6 +20,7 @@ from triggers.endings import ended, ended_waiting
 from triggers.funnel import conclude
 from triggers.notes import absorb_notes
 from triggers.program import Program
+from triggers.reach import absorb_reached
 from triggers.rotation import unite_texts
 from triggers.state import (
     COOLDOWNS_MAX,
@@ -132,6 +133,7 @@ def absorb(
         out.evicted["touches"] += left_out
     notes = (*program.features.values(), *program.relations.values())
     absorb_notes(notes, state, moved, a, out.evicted)
+    absorb_reached(state, moved, out)
     out.journal.append(Journal(user, a, "", "MERGED", ""))
 
 

@@ -31,7 +31,7 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
     ),
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
     "variant_set": frozenset({"send_at"}),
-    "policy": frozenset({"worth"}),
+    "policy": frozenset(),
     "test_event": frozenset({"item"}),
     "channel": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
 }

@@ -15,6 +15,7 @@ from triggers.endings import lost
 from triggers.notes import MESSAGES, forget_messages, messages_expiry
 from triggers.patterns.base import Pattern
 from triggers.program import Program
+from triggers.reach import reached_expiry
 from triggers.rotation import TURNS_KEPT_MS
 from triggers.state import MEMORY_MS, Memory, UserState
 from triggers.usual import usual_expiry
@@ -58,7 +59,8 @@ def due(program: Program, state: UserState) -> int:
     for touch in state.touches:
         if (at := attribution.keeps_until(program, touch)) > latest:
             latest = at
-    return latest
+    # Kept far longer than all else, which it must not keep from being forgotten.
+    return latest or reached_expiry(state)
 
 
 def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effects) -> None:
@@ -87,6 +89,8 @@ def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effec
     for pending in [pending for pending in state.pending if pending.drop_at <= now_ms]:
         state.pending.remove(pending)
         lost(user, pending, now_ms, out)
+    if state.reached and reached_expiry(state) <= now_ms:
+        state.reached = []
     _prune_noted(program, state, now_ms)
     for trigger, exposed in list(state.exposed.items()):
         if exposure.expiry(program, trigger, exposed) + LOOK_BACK_MS <= now_ms:

@@ -269,7 +269,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     was pushed out). `held` are candidates whose hours are closed, `usual` the hours of the week the
     user is active in, in a form that `triggers.usual` knows. `exposed`: trigger -> the user's arm
     in what is measured there. `touches`: the last deliveries that something may be credited to, the
-    oldest first. `consent` None: nothing was ever said.
+    oldest first. `consent` None: nothing was ever said. `reached` is `triggers.reach`'s.
     """
 
     version: int = STATE_VERSION
@@ -299,6 +299,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     exposed: dict[str, Exposure] = {}
     touches: list[Touch] = []
     consent: Consent | None = None
+    reached: list[int] = []
 
 
 class NewerState(Exception):
@@ -329,11 +330,12 @@ def has_rare(state: UserState) -> bool:
         or state.exposed
         or state.touches
         or state.consent
+        or state.reached
     )
 
 
 #: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
-_RARE = 15
+_RARE = 16
 #: An array of more than 15 fields has a head of three bytes; this is that of a shorter one.
 _HEAD_BYTES = 3
 _SHORT_HEAD = 0x90 + len(UserState.__struct_fields__)

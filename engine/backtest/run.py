@@ -6,7 +6,7 @@ is postponed beyond a deadline of the user (design.md T7).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -16,16 +16,16 @@ from engine.backtest.users import FOREVER_MS, Slot, Users
 from schemas.decisions import Decision
 from schemas.events import ENGINE_MADE, Event, event_name, occurred_at_ms
 from triggers.decide import (
-    accepted_at_once,
     apply_event,
     apply_merge,
     apply_merged,
     apply_outcome,
     catch_up,
+    ended_at_once,
     fire_before,
     next_due,
 )
-from triggers.effects import Admitted, Effects
+from triggers.effects import Admitted, Effects, FunnelKey
 from triggers.names import is_merging
 from triggers.program import NO_HITS, Hits, Program
 from triggers.state import DAY_MS, UserState, is_blank
@@ -35,8 +35,6 @@ from triggers.state import DAY_MS, UserState, is_blank
 POLL_EVERY: Final = 500
 #: How long a drain goes on where something comes again and again.
 DRAIN_MS: Final = 366 * DAY_MS
-#: Nobody reads the funnel here; adding to a counter that is there is cheaper than making one.
-_FUNNEL_MAX: Final = 10_000
 
 
 class Backtest:
@@ -73,6 +71,11 @@ class Backtest:
     def users(self) -> int:
         """Different users of the events fed."""
         return len(self.held.slots)
+
+    @property
+    def funnel(self) -> Mapping[FunnelKey, int]:
+        """The counters of this run: as many as there are triggers, days and stages."""
+        return self._effects.funnel
 
     @property
     def pending(self) -> int:
@@ -168,13 +171,10 @@ class Backtest:
         return True
 
     def _apply(self, user: str, slot: Slot, event: Event, a: int, hits: Hits) -> None:
-        if hits.answer is not None and slot.wake < a:
-            # What is due before it is accepted before it, too.
+        if slot.wake < a:
             self._fire(user, slot, a)
         state = self.held.state_of(user, slot)
         later = slot.seen > state.seen and catch_up(self.program, state, slot.seen)
-        if later and slot.wake < a:
-            state.due = next_due(self.program, state)
         if apply_event(self.program, user, state, event, a, hits, self._effects):
             self._settle(user, slot, state)
         elif later:
@@ -211,20 +211,22 @@ class Backtest:
             self._fire(*found, limit_ms)
 
     def _fire(self, user: str, slot: Slot, limit_ms: int) -> None:
+        """One moment at a time: what is sent is accepted before anything later is due."""
         state = self.held.state_of(user, slot)
         if catch_up(self.program, state, slot.seen):
             state.due = next_due(self.program, state)
-        fire_before(self.program, user, state, limit_ms, self._effects)
+        while 0 < state.due < limit_ms:
+            fire_before(self.program, user, state, state.due + 1, self._effects)
+            self._settle(user, slot, state)
         self._settle(user, slot, state)
 
     def _accept(self, user: str, state: UserState, admitted: list[Admitted]) -> None:
         """Every message is accepted when it is decided, and a ghost ends there: what is credited,
-        and what patterns wait for, goes by that."""
+        what patterns wait for and what reports count goes by that."""
         for delivery in admitted:
-            record = accepted_at_once(self.program, delivery)
-            if record is not None:
-                a = max(self.watermark_ms, record.at_ms)
-                apply_outcome(self.program, user, state, record, a, self._effects)
+            record = ended_at_once(delivery)
+            a = max(self.watermark_ms, record.at_ms)
+            apply_outcome(self.program, user, state, record, a, self._effects)
 
     def _settle(self, user: str, slot: Slot, state: UserState) -> None:
         effects = self._effects
@@ -266,8 +268,6 @@ class Backtest:
             effects.pending,
         ):
             unread.clear()
-        if len(effects.funnel) > _FUNNEL_MAX:
-            effects.funnel.clear()
         _move(effects.unevaluated, self.tally.unevaluated)
         _move(effects.evicted, self.tally.evicted)
         self.held.tidy()

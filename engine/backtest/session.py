@@ -10,10 +10,13 @@ from engine.backtest.saved import StateRefused
 from engine.backtest.spill import Spill, row_line
 from engine.backtest.users import Users
 from engine.files import open_output
+from engine.report.plans import Plan, plans_of
+from engine.report.saved import write_saved
 from schemas.decisions import Decision
 from schemas.events import Event
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
+from triggers.effects import counter_name
 from triggers.overrides import assume_consent
 from triggers.shared import Documents
 
@@ -26,6 +29,11 @@ class Definitions:
     triggers: Mapping[str, TriggerDefinition]
     policies: Mapping[str, Policy]
     documents: Documents = field(default_factory=dict)
+
+    @property
+    def plans(self) -> Mapping[str, Mapping[int, Plan]]:
+        """What `tripline report` is to know of them."""
+        return plans_of({(name, 1): found for name, found in self.triggers.items()}, self.policies)
 
     def digest(self, *, assume_devices: bool) -> str:
         """Changes with everything a verdict depends on; examples do not count."""
@@ -63,7 +71,8 @@ def make_run(
 
 @dataclass(slots=True)
 class Session:
-    """One run of `tripline backtest`. `state`: the folder of `--state`; `decisions`: that file.
+    """One run of `tripline backtest`. `state`: the folder of `--state`; `decisions`: that file,
+    `counters`: that of `tripline report`.
 
     Build it, feed `run`, `end`. Raises StateRefused for a state that does not fit, OSError.
     """
@@ -72,6 +81,7 @@ class Session:
     assume_devices: bool = True
     state: Path | None = None
     decisions: Path | None = None
+    counters: Path | None = None
     run: Backtest = field(init=False)
     row_from: int = field(init=False, default=0)
     _before: saved.Header | None = field(init=False, default=None)
@@ -101,6 +111,8 @@ class Session:
             with open_output(self.decisions) as out:
                 for row in self._spill.rows():
                     out.write(row_line(row))
+        if self.counters is not None:
+            self.counters.write_bytes(write_saved(self._named, self.definitions.plans))
         if self.state is not None:
             before = self._before
             saved.save(
@@ -110,6 +122,11 @@ class Session:
                 rows=self.row_from + rows,
                 events=self.run.tally.events + (before.events if before else 0),
             )
+
+    @property
+    def _named(self) -> dict[str, int]:
+        counters = self.run.funnel.items()
+        return {counter_name(key): count for key, count in counters if count}
 
     @property
     def _digest(self) -> str:

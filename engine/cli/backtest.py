@@ -32,6 +32,11 @@ from engine.cli.history import (
 if TYPE_CHECKING:
     from engine.backtest.session import Definitions, Session
 
+CountersOption = Annotated[
+    Path | None,
+    typer.Option("--counters", help="Write what `tripline report --from-backtest` reads."),
+]
+
 
 def backtest(
     folder: FolderArgument = Path(),
@@ -42,6 +47,7 @@ def backtest(
     decisions: Annotated[
         Path | None, typer.Option("--decisions", help="Write every decision to this file.")
     ] = None,
+    counters: CountersOption = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write the report as a page to this file.")
     ] = None,
@@ -84,6 +90,7 @@ def backtest(
                 assume_devices=not assume_nothing,
                 state=state,
                 decisions=decisions,
+                counters=counters,
             )
             started_s = monotonic_s()
             with open_history(

@@ -31,6 +31,7 @@ VERBS = (
     Verb("promote", "engine.cli.canary", "promote", "Give a trigger's canary to everyone."),
     Verb("abort", "engine.cli.canary", "abort", "End a trigger's canary."),
     Verb("backtest", "engine.cli.backtest", "backtest", "Decide past events, offline."),
+    Verb("report", "engine.cli.report", "report", "Show what became of triggers, and their worth."),
     Verb("explain", "engine.cli.explain", "explain", "Tell why a user got a message, or none."),
     Verb("consent", "engine.cli.consent", "consent", "Note what a user agrees to and refuses."),
     Verb("replay", "engine.cli.replay", "replay", "Decide the live log again and compare."),

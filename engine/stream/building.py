@@ -22,7 +22,7 @@ from schemas.deliveries import (
 from schemas.outcomes import outcome_record
 from schemas.reasons import Reason
 from schemas.topics import Topics
-from triggers.effects import Admitted, Effects
+from triggers.effects import Admitted, Effects, counter_name
 from triggers.program import Program, Withdrawals
 from triggers.state import UserState, encode_state, is_blank
 from triggers.windows import starts_until
@@ -217,4 +217,4 @@ def fill_effects(commit: Commit, effects: Effects) -> None:
         if number:
             commit.pending[f"{trigger}|{revision}"] = number
     for key, count in effects.funnel.items():
-        commit.funnel["|".join(map(str, key))] = count
+        commit.funnel[counter_name(key)] = count

@@ -105,4 +105,5 @@ POLICY: dict[str, Any] = {
     "zone": "Asia/Almaty",
     "grace": "30s",
     "text": {"title_max": 30, "body_max": 100, "over": "warn"},
+    "worth": {"goal": 2.0, "unsubscribe": 12.5},
 }
