@@ -21,6 +21,8 @@ WITHHELD = "WITHHELD"
 GLOBAL_ARM = "global_control"
 #: How long an exposure lasts where there is no experiment, only a global control group.
 LASTS_MS = 28 * DAY_MS
+#: Who is exposed again within a year is the user who was counted before.
+KEPT_MS = 366 * DAY_MS
 EXPOSED_MAX = 32
 #: A candidate that ends so is a ghost: nothing is sent, all the rest is done and counted.
 GHOSTS = frozenset({Reason.CONTROL, Reason.GLOBAL_CONTROL})
@@ -34,13 +36,10 @@ def measured(trigger: CompiledTrigger) -> bool:
 def expose(
     trigger: CompiledTrigger, user: str, state: UserState, arm: str, at: int, out: Effects
 ) -> None:
-    """Count the user from `at` on, unless an exposure under this revision still lasts."""
+    """Count the user from `at` on, once under a revision: who was counted twice would be two users
+    to the readout."""
     known = state.exposed.get(trigger.id)
-    if (
-        known is not None
-        and known.revision == trigger.revision
-        and at < lasts_until(trigger, known)
-    ):
+    if known is not None and known.revision == trigger.revision:
         return
     state.exposed[trigger.id] = Exposure(arm, at, trigger.revision)
     out.funnel[FunnelKey(trigger.id, trigger.revision, arm, at // DAY_MS, USERS, "")] += 1
@@ -83,3 +82,9 @@ def expiry(program: Program, trigger_id: str, exposure: Exposure) -> int:
         return 1
     goal_within_ms = trigger.goal.within_ms if trigger.goal is not None else 0
     return lasts_until(trigger, exposure) + goal_within_ms
+
+
+def kept_until(program: Program, trigger_id: str, exposure: Exposure) -> int:
+    """Until when the user is known to be counted; as long as reports tell of a year."""
+    counts_until = expiry(program, trigger_id, exposure)
+    return counts_until if counts_until == 1 else max(counts_until, exposure.at + KEPT_MS)

@@ -55,7 +55,8 @@ def due(program: Program, state: UserState) -> int:
             latest = max(latest, _pattern_expiry(program, trigger, pattern_memory))
     if state.exposed:
         for trigger, exposed in state.exposed.items():
-            latest = max(latest, exposure.expiry(program, trigger, exposed) + LOOK_BACK_MS)
+            kept_ms = exposure.kept_until(program, trigger, exposed)
+            latest = max(latest, kept_ms + LOOK_BACK_MS)
     for touch in state.touches:
         if (at := attribution.keeps_until(program, touch)) > latest:
             latest = at
@@ -93,7 +94,7 @@ def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effec
         state.reached = []
     _prune_noted(program, state, now_ms)
     for trigger, exposed in list(state.exposed.items()):
-        if exposure.expiry(program, trigger, exposed) + LOOK_BACK_MS <= now_ms:
+        if exposure.kept_until(program, trigger, exposed) + LOOK_BACK_MS <= now_ms:
             del state.exposed[trigger]
     if state.touches:
         state.touches = [

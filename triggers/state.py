@@ -334,11 +334,14 @@ def has_rare(state: UserState) -> bool:
     )
 
 
+_FIELDS = UserState.__struct_fields__
 #: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
 _RARE = 16
-#: An array of more than 15 fields has a head of three bytes; this is that of a shorter one.
+#: From the last one on.
+_RARE_FIELDS = _FIELDS[: -_RARE - 1 : -1]
+#: An array of more than 15 fields has a head of three bytes, a shorter one of one.
 _HEAD_BYTES = 3
-_SHORT_HEAD = 0x90 + len(UserState.__struct_fields__)
+_SHORT_MAX = 15
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(UserState)
@@ -349,11 +352,14 @@ def encode_state(state: UserState) -> bytes:
     """msgpack, in field order, without the fields at the end that most users do not have."""
     data = _encoder.encode(state)
     if has_rare(state):
-        return data
-    empty = _RARE
-    if not state.pending:
-        empty += 1 if state.cooled_floor else 2
-    return bytes((_SHORT_HEAD - empty,)) + data[_HEAD_BYTES:-empty]
+        empty = next(n for n, name in enumerate(_RARE_FIELDS) if getattr(state, name))
+    else:
+        empty = _RARE
+        if not state.pending:
+            empty += 1 if state.cooled_floor else 2
+    left = len(_FIELDS) - empty
+    head = bytes((0x90 + left,)) if left <= _SHORT_MAX else bytes((0xDC, 0, left))
+    return head + data[_HEAD_BYTES : len(data) - empty]
 
 
 def decode_state(data: bytes) -> UserState:

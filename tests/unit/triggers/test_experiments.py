@@ -330,14 +330,14 @@ def test_exposures_are_bounded_and_the_oldest_goes() -> None:
     assert user.effects.evicted["exposures"] == 1
 
 
-def test_an_exposure_is_forgotten_when_nothing_counts_for_it_any_more() -> None:
+def test_an_exposure_is_known_for_a_year_so_that_nobody_is_counted_twice() -> None:
     program = program_of(hello(goal={"event": "Bought", "within": "2d"}), registered=T0 - 1_000)
     user = user_in(program, "a")
     user.event("0s", "Opened")
     assert decode_state(encode_state(user.state)) == user.state
-    user.fire("29d")
+    user.fire("360d")
     assert user.state.exposed
-    user.fire("40d")
+    user.fire("368d")
     assert not user.state.exposed
 
 

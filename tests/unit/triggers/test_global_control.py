@@ -140,13 +140,13 @@ def test_both_arms_of_the_group_are_exposed_by_their_first_candidate() -> None:
         assert [(key.variant, n) for key, n in users.items()] == [(arm, 1)]
 
 
-def test_without_an_experiment_a_user_counts_anew_after_four_weeks() -> None:
+def test_a_user_counts_once_under_a_revision_however_long_it_runs() -> None:
     user = withheld_user(program_of(HELLO, **GROUP))
-    for at in ("0s", "27d", "29d"):
+    for at in ("0s", "27d", "29d", "300d"):
         user.event(at, "Opened")
     users = [key for key in user.effects.funnel if key.stage == "USERS"]
-    assert len(users) == 2
-    assert user.state.exposed["hello"].at // DAY_MS == 1_736_121_600_000 // DAY_MS + 29
+    assert len(users) == 1
+    assert user.state.exposed["hello"].at // DAY_MS == 1_736_121_600_000 // DAY_MS
 
 
 def test_a_trigger_without_either_remembers_no_exposure() -> None:
