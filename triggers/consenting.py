@@ -11,6 +11,7 @@ from dataclasses import replace
 from schemas.events import Event, occurred_at_ms
 from schemas.reasons import Outcome, Reason, Unevaluated
 from triggers import holding, instances
+from triggers.answers import Answer
 from triggers.consent import PROFILING, Statement, refusal_of, say, statements_of
 from triggers.devices import (
     PUSH_DISABLED,
@@ -116,9 +117,16 @@ def who_decides(
             for role in hits.notes
             if role.note.key in narrow.features or role.note.key in narrow.relations
         ),
-        hits.answer,
+        _answer(consent, hits.answer),
         hits.consent,
     )
+
+
+def _answer(consent: Consent, answer: Answer | None) -> Answer | None:
+    """Goals are behaviour; what was opened, and that the user left, is about our own messages."""
+    if answer is None or consent.profiling > 0:
+        return answer
+    return answer._replace(goals=()) if answer.stages or answer.leaves else None
 
 
 def narrowed(program: Program) -> Program:

@@ -338,7 +338,8 @@ def has_rare(state: UserState) -> bool:
 _RARE = 16
 #: An array of more than 15 fields has a head of three bytes; this is that of a shorter one.
 _HEAD_BYTES = 3
-_SHORT_HEAD = 0x90 + len(UserState.__struct_fields__)
+_FIELDS = len(UserState.__struct_fields__)
+_SHORT_HEAD = 0x90 + _FIELDS
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(UserState)
@@ -349,11 +350,21 @@ def encode_state(state: UserState) -> bytes:
     """msgpack, in field order, without the fields at the end that most users do not have."""
     data = _encoder.encode(state)
     if has_rare(state):
-        return data
+        empty = 0
+        for last in (state.reached, state.consent, state.touches):
+            if last:
+                break
+            empty += 1
+        return data if not empty else _head(_FIELDS - empty) + data[_HEAD_BYTES:-empty]
     empty = _RARE
     if not state.pending:
         empty += 1 if state.cooled_floor else 2
     return bytes((_SHORT_HEAD - empty,)) + data[_HEAD_BYTES:-empty]
+
+
+def _head(count: int) -> bytes:
+    """Of an array of more than 15 and less than 256 fields."""
+    return bytes((0xDC, 0, count))
 
 
 def decode_state(data: bytes) -> UserState:

@@ -386,7 +386,8 @@ def test_events_that_mean_nothing_find_nothing() -> None:
 def test_a_conversion_and_an_unsubscribe_reach_the_patterns_that_wait_for_them() -> None:
     for stage, name in (("converted", "Ordered"), ("unsubscribed", "Unsubscribed")):
         reaction = {"id": "after", "state": "live", "when": {"outcome": stage, "trigger": "one"}}
-        user = User(program_of(ONE, reaction))
+        # Who unsubscribes gets no marketing message about it.
+        user = User(program_of(ONE, {**reaction, "class": "transactional"}))
         send(user, "0s", "A")
         user.event("1h", name, id="said")
         user.event("2h", name, id="again")
