@@ -149,7 +149,7 @@ class Backtest:
 
     def _is_idle(self, hits: Hits, slot: Slot, a: int) -> bool:
         """It could only be credited, and nothing was said to the user, nor will be before `a`."""
-        if hits.cancels or hits.starts or hits.errors or hits.notes:
+        if hits.cancels or hits.starts or hits.errors or hits.notes or hits.consent:
             return False
         state = slot.state
         if state is None:

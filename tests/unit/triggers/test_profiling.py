@@ -189,6 +189,18 @@ def test_a_known_user_who_refuses_takes_nothing_over() -> None:
     assert mine.lines == ["10s cart b CONSENT"]
 
 
+def test_no_goal_is_credited_any_more_but_the_user_leaving_is() -> None:
+    user = User(program({**HELLO, "goal": {"event": "Ordered", "within": "7d"}}))
+    user.event("1s", "Opened")
+    user.outcome("2s", Reason.ACCEPTED)
+    refuse(user, "1m")
+    user.event("2m", "Ordered")
+    user.event("3m", "Unsubscribed")
+    stages = {key.stage for key in user.effects.funnel}
+    assert "CONVERTED" not in stages
+    assert "UNSUBSCRIBED" in stages
+
+
 def test_the_narrowed_program_is_made_once_and_knows_every_trigger() -> None:
     made = program(CART, LATE, CITY)
     narrow = narrowed(made)
