@@ -6,7 +6,7 @@ channel`; the two halves of WORTH2 are put together (`whole`).
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -29,7 +29,10 @@ def recount(decisions: Iterable[Row], outcomes: Iterable[Row]) -> Counter[str]:
             ghosts.add(row["delivery_id"])
             found[key(trigger, revision, variant, day, "GHOST", "push")] += 1
     totals: dict[tuple[str, str], tuple[int, int]] = {}
+    reached: dict[str, tuple[int, int]] = {}
     for row in outcomes:
+        if row["kind"] == "accepted":
+            reach(row, reached, found)
         if row["kind"] in OF_USERS:
             read_out(row, totals, found)
             continue
@@ -60,6 +63,23 @@ def read_out(row: Row, totals: dict[tuple[str, str], tuple[int, int]], found: Co
         add("GOALS2", (goals + 1) ** 2 - goals**2)
         add("WORTH", row["value"])
         add("WORTH2", cents(worth + row["value"]) ** 2 - cents(worth) ** 2)
+
+
+def reach(row: Row, reached: dict[str, tuple[int, int]], found: Counter[str]) -> None:
+    """Users by the day of their last message, and by messages in a week (from Monday)."""
+    day, number = day_of(row), 0
+    last = reached.get(row["user"])
+    if last is not None:
+        found[key("", 0, "", last[0], "LAST_REACHED", "")] -= 1
+        day = max(day, last[0])
+        number = last[1] if monday(day) == monday(last[0]) else 0
+    reached[row["user"]] = (day, number + 1)
+    found[key("", 0, "", day, "LAST_REACHED", "")] += 1
+    found[key("", 0, "", monday(day), f"WEEK_MESSAGES_{number + 1}", "")] += 1
+
+
+def monday(day: int) -> int:
+    return day - (date(1970, 1, 1) + timedelta(days=day)).weekday()
 
 
 def whole(counters: Mapping[str, int]) -> dict[str, int]:

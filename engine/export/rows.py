@@ -31,6 +31,7 @@ class ExportedDecision(msgspec.Struct, gc=False):
     revision: int | None = None
     delivery_id: str | None = None
     by: str | None = None
+    would: str | None = None
     version: int | None = None
     partition: int | None = None
     offset: int = 0

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from engine.report.counters import Counted, add_up
 from engine.report.plans import CONTROL, GLOBAL_CONTROL
-from schemas.reasons import Outcome, Reason
+from schemas.reasons import REACTIONS, Outcome, Reason
 
 #: What becomes of messages, in order, with the counter of each stage.
 STAGES: Final = {
@@ -22,7 +22,7 @@ _MATCHED: Final = "MATCHED"
 _VALUE: Final = "VALUE"
 _VALUE_UNIT: Final = 1_000_000
 _ENDED_BEFORE: Final = (Outcome.CANCELLED, Outcome.EXPIRED)
-_REASONS: Final = frozenset({*Reason, Outcome.BUNDLED})
+_REASONS: Final = frozenset({*Reason, Outcome.BUNDLED} - REACTIONS)
 
 
 class Funnel(NamedTuple):

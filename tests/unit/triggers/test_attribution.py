@@ -292,14 +292,14 @@ def test_what_follows_counts_for_the_revision_that_was_sent() -> None:
     user.program = program_of(ONE, revision=4)
     user.outcome("1m", Reason.ACCEPTED)
     user.event("1h", "Ordered")
-    revisions = {key.stage: key.revision for key in user.effects.funnel}
+    revisions = {key.stage: key.revision for key in user.effects.funnel if key.trigger}
     assert revisions == {"MATCHED": 3, "ADMITTED": 3, "ACCEPTED": 3, "CONVERTED": 3}
 
 
 def test_the_channel_stands_from_admission_on() -> None:
     user = User(program_of(ONE))
     send(user, "0s", "A")
-    assert {key.stage: key.channel for key in user.effects.funnel} == {
+    assert {key.stage: key.channel for key in user.effects.funnel if key.trigger} == {
         "MATCHED": "",
         "ADMITTED": "push",
         "ACCEPTED": "push",
