@@ -17,8 +17,9 @@ from engine.topics import ensure_topics
 from schemas.decisions import utc
 from schemas.events import BadRecord, decode_event
 from schemas.outcomes import OutcomeRow, outcome_record
+from schemas.reasons import Reason
 from schemas.topics import Topics
-from tests.integration.stream.rig import PARTITIONS, make_settings, open_rig
+from tests.integration.stream.rig import PARTITIONS, Rig, make_settings, open_rig
 from tests.services import create_topic
 from tests.unit.export.records import DAY_MS, T0_MS, decision, stored
 from tests.waiting import eventually
@@ -104,6 +105,41 @@ def test_what_a_worker_decided_is_in_the_folder_once_however_often_it_is_exporte
         (r["user"], r["trigger"], r["outcome"], r["delivery_id"], r["start"], r["revision"])
         for r in rows
     )
+
+
+def test_what_became_of_a_message_reaches_the_folder_and_the_analytics(
+    kafka: KafkaBroker, redis_url: str, topics: Topics, tmp_path: Path
+) -> None:
+    async def work() -> str:
+        settings = make_settings(kafka.servers, redis_url, topics.prefix)
+        async with open_rig(settings) as rig:
+            await rig.apply(TRIGGER | {"goal": {"event": "Bought", "within": "1d"}})
+            async with rig.worker():
+                await rig.send("u1", "Seen", device="d1")
+                await rig.decided([("seen", "u1", "ADMITTED")])
+                (delivery,) = await rig.rows(topics.lane("normal"))
+                await rig.end(delivery, Reason.ACCEPTED)
+                named = {"delivery_id": delivery["delivery_id"]}
+                await rig.send("u1", "Push Opened", properties=named)
+                await rig.send("u1", "Bought")
+                await eventually(
+                    lambda: _kinds(rig, {"accepted", "opened", "converted"}), within_s=30
+                )
+            found: str = delivery["delivery_id"]
+            return found
+
+    async def _kinds(rig: Rig, wanted: set[str]) -> bool:
+        return wanted <= {row["kind"] for row in await rig.rows(topics.outcomes)}
+
+    delivery = asyncio.run(work())
+    assert exported(tmp_path, "--segment", tmp_path / "segment.jsonl")["segment"] == 2
+    columns = "delivery_id, kind, user_id, channel"
+    found = stored(tmp_path / "outcomes", columns)
+    for kind in ("accepted", "converted", "opened"):
+        assert (delivery, kind, "u1", "push") in found
+    assert (delivery,) in stored(tmp_path / "decisions", "delivery_id")
+    events = [json.loads(line) for line in (tmp_path / "segment.jsonl").read_bytes().splitlines()]
+    assert sorted(event["event"] for event in events) == ["Push Opened", "Push Sent"]
 
 
 def test_ranges_of_publishing_meet_without_a_gap_and_repeats_are_dropped(
