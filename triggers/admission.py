@@ -168,10 +168,15 @@ def check_caps(candidate: Candidate, state: UserState, at: int) -> Reason | None
 def check_quiet(candidate: Candidate, state: UserState, at: int) -> Reason | None:
     """The quiet hours of the policy (not for transactional messages) and the trigger's `send_at`,
     by the clock of the user's time zone."""
-    hours = candidate.trigger.hours
+    hours = hours_of(candidate, at)
     if hours is None or opening(hours, candidate, state, at) <= at:
         return None
     return Reason.QUIET_HOURS
+
+
+def hours_of(candidate: Candidate, at: int) -> Hours | None:
+    """Its trigger's, or those of its user's variant."""
+    return candidate.trigger.hours_for(candidate.user, candidate.start_e, at)
 
 
 def opening(hours: Hours, candidate: Candidate, state: UserState, at: int) -> int:
@@ -196,7 +201,7 @@ def closed_times(
     candidate: Candidate, state: UserState, from_ms: int, to_ms: int
 ) -> tuple[int, ...]:
     """When its hours are closed between two moments: from, until, from, until ..."""
-    hours = candidate.trigger.hours
+    hours = hours_of(candidate, from_ms)
     closed = () if hours is None else hours.quiet + hours.shut
     if not closed:
         return ()

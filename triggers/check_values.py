@@ -30,6 +30,7 @@ from triggers.admission import (
     check_still,
     check_text,
     cooled_at,
+    hours_of,
     opening,
 )
 from triggers.arms import GLOBAL_SEED
@@ -171,7 +172,7 @@ def _caps(candidate: Candidate, state: UserState, at: int) -> Facts:
 
 
 def _quiet(candidate: Candidate, state: UserState, at: int) -> Facts:
-    hours = candidate.trigger.hours
+    hours = hours_of(candidate, at)
     if hours is None:
         return {}
     zone = zone_of(candidate.trigger.policy, state)

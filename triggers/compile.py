@@ -21,6 +21,7 @@ from triggers.filters import BOTH, START, All
 from triggers.hours import compile_hours
 from triggers.keeping import compile_keeper
 from triggers.membership import Membership, Memberships
+from triggers.opening import Hours
 from triggers.paths import compile_path
 from triggers.patterns import kind_of
 from triggers.patterns.base import PatternContext
@@ -163,6 +164,7 @@ def compile_trigger(
     user_ms, per_ms = _cooldowns(definition, policy, marketing)
     quiet = policies.get(definition.policy, Policy()).quiet if marketing else ()
     hours = compile_hours(quiet, definition.send_at, definition.hold)
+    arm_hours = _arm_hours(definition, quiet)
     audience = _audience(definition, memberships)
     rechecked = None if still is None else Membership(still, memberships)
     needs = [membership.needs for membership in (audience, rechecked) if membership is not None]
@@ -191,10 +193,11 @@ def compile_trigger(
         restart=definition.on_repeat != "keep",
         restart_at_most_ms=definition.restart_at_most_ms or 0,
         traits=tuple(asked),
-        zoned=pattern.zoned or policy.zoned or hours is not None,
+        zoned=pattern.zoned or policy.zoned or any((hours, *arm_hours.values())),
         active=_active_ms(definition.active, zone),
         rotation=_rotation(definition),
         hours=hours,
+        arm_hours=arm_hours,
         rollout=BUCKETS if definition.rollout is None else definition.rollout,
         audience=audience,
         still=rechecked,
@@ -239,6 +242,18 @@ def _experiment(registered: RegisteredTrigger) -> Experiment | None:
         lasts_ms=experiment.until_ms,
         from_start=experiment.changes_time,
     )
+
+
+def _arm_hours(
+    definition: TriggerDefinition, quiet: Iterable[tuple[str, str]]
+) -> dict[str, Hours | None]:
+    if definition.experiment is None:
+        return {}
+    return {
+        name: compile_hours(quiet, variant.set_.send_at, definition.hold)
+        for name, variant in definition.experiment.variants.items()
+        if variant.set_ is not None and variant.set_.send_at is not None
+    }
 
 
 def _arm_steps(

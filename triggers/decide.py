@@ -17,6 +17,7 @@ from triggers import (
     absence,
     attribution,
     booking,
+    exposure,
     holding,
     instances,
     readout,
@@ -377,6 +378,7 @@ def _fire(
                 if trigger.steps:
                     instances.arm(user, state, trigger, activation.per, activation, due, out)
                 else:
+                    exposure.expose_at_start(trigger, user, state, activation.start_e, due, out)
                     candidates.append(
                         booking.candidate_of(trigger, user, activation, activation.per, due)
                     )
@@ -488,6 +490,8 @@ def _start(
         out.unevaluated[trigger.id, Unevaluated.REPEATED] += 1
         return changed
     absence.remember_end(state, trigger.id, activation.key, e, a, out)
+    if trigger.experiment is not None:
+        exposure.expose_at_start(trigger, user, state, activation.start_e, a, out)
     candidates.append(booking.candidate_of(trigger, user, activation, per, a))
     return True
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from triggers.arms import CONTROL
 from triggers.buckets import BUCKETS
 from triggers.fields import Channel, Id, Share, Url, WaitMs, WindowMs, share_text
+from triggers.hours import SendAt
 from triggers.messages import Message
 from triggers.model import Model, refusal
 from triggers.problems import Location, Problem
@@ -44,11 +45,13 @@ class VariantSet(Model):
     """Instead of the trigger's."""
     wait_ms: WaitMs | None = Field(default=None, alias="wait")
     """Instead of the trigger's `wait`: users then count from the instance's start."""
+    send_at: SendAt | None = None
+    """Instead of the trigger's `send_at`: users then count from the start, too."""
 
     @property
     def changes_time(self) -> bool:
         """The arms part when an instance starts, not when it is decided."""
-        return self.wait_ms is not None
+        return self.wait_ms is not None or self.send_at is not None
 
     def cross_problems(self) -> Iterable[Problem]:
         if not self.model_fields_set:

@@ -7,7 +7,7 @@ The time in a hold does not count towards `expires`.
 
 from schemas.reasons import Outcome, Reason
 from triggers import bundles
-from triggers.admission import Candidate, closed_by, opening
+from triggers.admission import Candidate, closed_by, hours_of, opening
 from triggers.effects import Effects, Journal
 from triggers.endings import ended_waiting, stage
 from triggers.funnel import conclude
@@ -18,7 +18,7 @@ from triggers.state import HELD_MAX, Held, UserState
 
 def may_wait(candidate: Candidate, state: UserState, at: int) -> bool:
     """Whether the trigger waits for what closes its hours at `at`; else the refusal is final."""
-    hours = candidate.trigger.hours
+    hours = hours_of(candidate, at)
     if hours is None:
         return False
     by_quiet, by_send_at = closed_by(hours, candidate, state, at)
@@ -27,15 +27,14 @@ def may_wait(candidate: Candidate, state: UserState, at: int) -> bool:
 
 def is_over(candidate: Candidate, at: int) -> bool:
     """Whether it has waited for as long as it may."""
-    return (
-        bool(candidate.held_at) and at >= candidate.held_at + _hours(candidate.trigger).at_most_ms
-    )
+    hours = hours_of(candidate, at) or Hours()
+    return bool(candidate.held_at) and at >= candidate.held_at + hours.at_most_ms
 
 
 def hold(program: Program, candidate: Candidate, state: UserState, at: int, out: Effects) -> None:
     """Keep a candidate until its hours open, or until it has waited too long."""
     trigger = candidate.trigger
-    hours = _hours(trigger)
+    hours = hours_of(candidate, at) or Hours()
     since = candidate.held_at or at
     opens = opening(_waited_for(hours), candidate, state, at)
     release_at = min(opens, since + hours.at_most_ms)
@@ -107,12 +106,14 @@ def look_again(program: Program, user: str, state: UserState, a: int) -> None:
     """The user's time zone has changed: hours open earlier or later than was thought."""
     for held in state.held:
         trigger = program.triggers.get(held.trigger)
-        if trigger is None or trigger.hours is None:
+        if trigger is None:
             continue
         # As one that comes now: its usual hour is another one by the new clock.
         candidate = _candidate_of(trigger, user, held)._replace(held_at=0)
-        opens = opening(_waited_for(trigger.hours), candidate, state, a)
-        held.release_at = max(min(opens, held.since + trigger.hours.at_most_ms), a + 1)
+        hours = hours_of(candidate, a)
+        if hours is not None:
+            opens = opening(_waited_for(hours), candidate, state, a)
+            held.release_at = max(min(opens, held.since + hours.at_most_ms), a + 1)
 
 
 def remove(state: UserState, held: Held, out: Effects) -> None:
@@ -149,7 +150,3 @@ def _candidate_of(trigger: CompiledTrigger, user: str, held: Held) -> Candidate:
         settled=True,
         held_at=held.since,
     )
-
-
-def _hours(trigger: CompiledTrigger) -> Hours:
-    return trigger.hours or Hours()

@@ -69,7 +69,7 @@ def arm(
         conclude(out, ended(instance, user, trigger.revision, a, Outcome.CANCELLED, None))
         return True
     state.instances.append(instance)
-    if trigger.arm_steps:
+    if trigger.experiment is not None and trigger.experiment.from_start:
         exposure.expose_at_start(trigger, user, state, e, a, out)
     out.pending[trigger.id, trigger.revision] += 1
     if current is None:

@@ -30,7 +30,6 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
         }
     ),
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
-    "variant_set": frozenset({"send_at"}),
     "policy": frozenset(),
     "test_event": frozenset({"item"}),
     "channel": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),

@@ -84,8 +84,8 @@ class CompiledTrigger:
     below `traits`; `zoned`: it asks for the user's time zone; `notes`: the features and relations
     it asks for; `silence_ms`: the shortest silence, 0 for none. `active`: it starts and admits from
     the first time until before the second. `rollout`: the first bucket left out. `category`: "" for
-    none. `rotation`: the texts that take turns, if any. `arm_steps`: the steps of the arms that
-    have others. `goal`: what its messages are for.
+    none. `rotation`: the texts that take turns, if any. `arm_steps` and
+    `arm_hours`: those of the arms that have others. `goal`: what its messages are for.
     """
 
     id: str
@@ -122,6 +122,7 @@ class CompiledTrigger:
     experiment: Experiment | None = None
     global_control: GlobalControl | None = None
     arm_steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+    arm_hours: Mapping[str, Hours | None] = field(default_factory=dict)
     goal: CompiledGoal | None = None
 
     def arm_of(self, user: str, start_e: int, at: int) -> str:
@@ -135,6 +136,17 @@ class CompiledTrigger:
     def steps_for(self, arm: str) -> tuple[Step, ...]:
         """The steps of an instance whose user is in this arm ("": no experiment runs)."""
         return self.arm_steps.get(arm, self.steps)
+
+    @property
+    def all_hours(self) -> tuple[Hours | None, ...]:
+        """Those of every arm."""
+        return (self.hours, *self.arm_hours.values())
+
+    def hours_for(self, user: str, start_e: int, at: int) -> Hours | None:
+        """When a candidate of the user may be sent; None: at any time."""
+        if not self.arm_hours:
+            return self.hours
+        return self.arm_hours.get(self.arm_of(user, start_e, at), self.hours)
 
     def is_active(self, at_ms: int) -> bool:
         """Whether `at_ms` lies within the days it is active on."""
@@ -479,7 +491,8 @@ def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
         traits=tuple(dict.fromkeys(path for t in triggers.values() for path in t.traits)),
         zoned=any(t.zoned for t in triggers.values()),
         habits=min(
-            (t.policy.zone for t in triggers.values() if t.hours and t.hours.usual), default=""
+            (t.policy.zone for t in triggers.values() if any(h and h.usual for h in t.all_hours)),
+            default="",
         ),
         notes=_note_index(noted),
         features={note.key: note for note, _ in noted if isinstance(note, Feature)},

@@ -536,3 +536,23 @@ def test_a_share_of_nothing_gets_nobody() -> None:
     experiment = made.triggers["hello"].experiment
     assert experiment is not None
     assert experiment.ranges == ((BUCKETS, "a"),)
+
+
+# --- another time of the day ---
+
+LATER = {"weight": "50%", "set": {"send_at": {"between": ["14:00", "20:00"]}}}
+
+
+def test_a_variant_may_be_sent_at_another_time_and_both_count_from_the_start() -> None:
+    program = program_of(hello(experiment={"variants": {"a": "50%", "b": LATER}}), registered=T0)
+    lines = {"a": ["10h hello m0 ADMITTED"], "b": ["14h hello m0 ADMITTED"]}
+    for arm, expected in lines.items():
+        user = user_in(program, arm)
+        user.event("10h", "Opened")
+        users = [key for key in user.effects.funnel if key.stage == "USERS"]
+        assert [key.variant for key in users] == [arm]
+        user.fire("1d")
+        assert user.lines == expected
+        assert user.effects.decisions[0].variant == arm
+        assert user.state.exposed["hello"].at == T0 + 10 * 3_600_000
+        assert sum(user.effects.funnel[key] for key in users) == 1
