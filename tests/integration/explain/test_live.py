@@ -209,6 +209,23 @@ async def test_replay_compares_the_range_and_trigger_asked_for(rig: Rig) -> None
     assert equal(await _replay(rig, Range(from_ms=clock.now_ms()))) == 0
 
 
+async def test_a_report_counts_what_the_workers_decided(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _play(rig)
+    done = await _command(rig, monkeypatch, "report", "-o", "json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["triggers"]
+    assert found["thanks"]["funnel"]["prepared"] == 1
+    assert found["thanks"]["funnel"]["suppressed"] == {"PAUSED": 2}
+    assert found["cart"]["funnel"]["suppressed"] == {"SPACING": 1}
+    told = await _command(rig, monkeypatch, "report", "thanks", "--by", "revision")
+    assert told.exit_code == 0, told.output
+    assert "PAUSED 2" in told.stdout
+    missing = await _command(rig, monkeypatch, "report", "nobody")
+    assert missing.exit_code == 4
+
+
 async def _command(rig: Rig, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     """The command as a person gives it, with this rig's settings as environment."""
     settings = rig.settings
