@@ -48,7 +48,8 @@ async def test_an_event_becomes_a_delivery_and_a_decision(rig: Rig) -> None:
 
 
 async def test_silence_fires_without_any_further_event(rig: Rig) -> None:
-    await rig.apply(CART, IDLE)
+    # Marketing messages that are due at the same moment would compete.
+    await rig.apply(CART, {**IDLE, "class": "transactional"})
     async with rig.worker():
         await rig.send("ann", "Product Added", device="token-1")
         await rig.decided([("cart", "ann", "ADMITTED"), ("silent", "ann", "ADMITTED")])
