@@ -175,7 +175,9 @@ def _build(when: SequenceWhen, context: PatternContext) -> Pattern:
     for number, found in enumerate(filters[1:], start=1):
         paths = found.event_paths + (context.event_paths if number == last else ())
         kept.append(compile_keeper(paths))
+    # Later steps first: an event that may be several belongs to the sequence that began earliest.
     numbered = [(number, name) for number, step in enumerate(when.sequence) for name in step.events]
+    numbered.reverse()
     return SequencePattern(
         trigger=context.trigger,
         within_ms=when.within_ms,

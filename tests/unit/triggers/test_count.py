@@ -303,6 +303,14 @@ def test_what_completed_a_sequence_does_not_begin_the_next_one() -> None:
     assert user.lines == ["1m t m0 ADMITTED", "3m t m2 ADMITTED"]
 
 
+def test_a_late_event_that_may_be_either_step_ends_the_sequence_that_began_first() -> None:
+    user = sequence({"event": "A"}, {"event": "A"}, within="5m")
+    user.event("0s", "A", id="first")
+    user.event("8m", "A", id="last")
+    user.event("9m", "A", e="4m", id="late")
+    assert user.lines == ["9m t first ADMITTED"]
+
+
 def test_a_delivery_is_called_back_by_what_the_last_step_names() -> None:
     user = sequence(
         A,
