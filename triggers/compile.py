@@ -164,7 +164,6 @@ def compile_trigger(
     user_ms, per_ms = _cooldowns(definition, policy, marketing)
     quiet = policies.get(definition.policy, Policy()).quiet if marketing else ()
     hours = compile_hours(quiet, definition.send_at, definition.hold)
-    arm_hours = _arm_hours(definition, quiet)
     audience = _audience(definition, memberships)
     rechecked = None if still is None else Membership(still, memberships)
     needs = [membership.needs for membership in (audience, rechecked) if membership is not None]
@@ -193,18 +192,17 @@ def compile_trigger(
         restart=definition.on_repeat != "keep",
         restart_at_most_ms=definition.restart_at_most_ms or 0,
         traits=tuple(asked),
-        zoned=pattern.zoned or policy.zoned or any((hours, *arm_hours.values())),
+        zoned=pattern.zoned or policy.zoned or hours is not None,
         active=_active_ms(definition.active, zone),
         rotation=_rotation(definition),
         hours=hours,
-        arm_hours=arm_hours,
         rollout=BUCKETS if definition.rollout is None else definition.rollout,
         audience=audience,
         still=rechecked,
         notes=tuple(note for need in needs for note in need.notes),
         silence_ms=min((need.silence_ms for need in needs if need.silence_ms), default=0),
     )
-    _add_arms(compiled, registered)
+    _add_arms(compiled, registered, quiet)
     return compiled
 
 
@@ -214,12 +212,16 @@ def _audience(definition: TriggerDefinition, memberships: Memberships) -> Member
     return Membership(parse_audience(definition.audience).tree, memberships)
 
 
-def _add_arms(trigger: CompiledTrigger, registered: RegisteredTrigger) -> None:
+def _add_arms(
+    trigger: CompiledTrigger, registered: RegisteredTrigger, quiet: Iterable[tuple[str, str]]
+) -> None:
     """What is measured of the trigger: its experiment, and the global control group."""
     definition, policy = registered.definition, trigger.policy
     trigger.experiment = _experiment(registered)
     trigger.global_control = policy.global_control if trigger.marketing else None
     trigger.arm_steps = _arm_steps(definition, policy)
+    trigger.arm_hours = _arm_hours(definition, quiet)
+    trigger.zoned |= any(trigger.arm_hours.values())
     trigger.goal = _compile_goal(definition.goal)
 
 
