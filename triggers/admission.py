@@ -13,14 +13,21 @@ from typing import Any, NamedTuple
 
 from schemas.reasons import Reason
 from triggers.arms import CONTROL
-from triggers.buckets import BUCKETS, bucket
 from triggers.caps import caps_of, earlier, is_won, refund_send, take_send
 from triggers.consent import refusal_of
 from triggers.devices import reachable
 from triggers.opening import Hours, closed_until, opens_at, usual_at
 from triggers.program import CompiledTrigger, Program
 from triggers.rotation import is_stale, refund_turn
-from triggers.state import COOLDOWNS_MAX, Cooled, Pending, UserState, Waiting
+from triggers.state import (
+    COOLDOWNS_MAX,
+    Cooled,
+    Held,
+    Pending,
+    Settling,
+    UserState,
+    Waiting,
+)
 from triggers.usual import known_hours
 from triggers.windows import free_at, zone_of
 
@@ -79,12 +86,7 @@ def check_state(candidate: Candidate, state: UserState, at: int) -> Reason | Non
 
 def check_rollout(candidate: Candidate, state: UserState, at: int) -> Reason | None:
     """A share of the users, always the same ones, and all of them still when the share grows."""
-    trigger = candidate.trigger
-    if trigger.rollout >= BUCKETS or bucket(f"rollout:{trigger.id}", candidate.user) < (
-        trigger.rollout
-    ):
-        return None
-    return Reason.NOT_ROLLED_OUT
+    return None if candidate.trigger.reaches(candidate.user) else Reason.NOT_ROLLED_OUT
 
 
 def check_audience(candidate: Candidate, state: UserState, at: int) -> Reason | None:
@@ -329,10 +331,11 @@ def refund(state: UserState, pending: Pending) -> None:
         said = waiting.progress
         if (waiting.trigger, waiting.per) == (pending.trigger, pending.per) and said is not None:
             said.said_at = pending.before if said.said_at == pending.at else said.said_at
-    for settling in state.settling:
-        same = (settling.trigger, settling.waiting[0].per) == (pending.trigger, pending.per)
-        if same and settling.said_at == pending.at:
-            settling.said_at = pending.before
+    following: list[Settling | Held] = [*state.settling, *state.held]
+    for step in following:
+        same = (step.trigger, step.waiting[0].per) == (pending.trigger, pending.per)
+        if same and step.said_at == pending.at:
+            step.said_at = pending.before
     before = max(pending.before, pending.merged_before)
     if before and len(kept) < len(state.cooled):
         # The cooldown of the message before it in its series, or of a profile that was merged,

@@ -100,7 +100,7 @@ def reach(
     if worth is None:
         out.unevaluated[touch.trigger, Unevaluated.COULD_NOT_EVALUATE] += 1
     _count(user, touch, Reaction.CONVERTED, a, out, worth or 0)
-    return [(touch.trigger, Reaction.CONVERTED)]
+    return _told(touch, Reaction.CONVERTED)
 
 
 def leave(
@@ -117,7 +117,12 @@ def leave(
     touch = _credited(program, state, every, delivery, e)
     if touch is None or not _count(user, touch, Reaction.UNSUBSCRIBED, a, out):
         return []
-    return [(touch.trigger, Reaction.UNSUBSCRIBED)]
+    return _told(touch, Reaction.UNSUBSCRIBED)
+
+
+def _told(touch: Touch, kind: Reaction) -> list[tuple[str, Reaction]]:
+    """What patterns hear of it: nothing of a ghost, which nobody got."""
+    return [] if touch.seen & GHOST else [(touch.trigger, kind)]
 
 
 def goals_of(program: Program, answer: Answer) -> Iterable[tuple[str, CompiledGoal]]:

@@ -29,7 +29,7 @@ from triggers.identity import delivery_id
 from triggers.patterns.base import Activation
 from triggers.program import CompiledTrigger, Program, Step
 from triggers.rotation import take_turn
-from triggers.state import PENDING_MAX, Bundle, Pending, Progress, UserState
+from triggers.state import PENDING_MAX, Bundle, Held, Pending, Progress, Settling, UserState
 from triggers.windows import zone_of
 
 
@@ -245,8 +245,8 @@ def _step_of(trigger: CompiledTrigger, candidate: Candidate, at: int) -> Step | 
 
 
 def after_said(candidate: Candidate, at: int, out: Effects) -> Candidate:
-    """A step that comes out of a settle window right behind an earlier one of its series."""
-    if not (candidate.settled and candidate.step):
+    """A step that comes out of a settle window, or a hold, right behind another of its series."""
+    if not candidate.settled or len(candidate.trigger.steps) < 2:
         return candidate
     for said in reversed(out.deliveries):
         if said.decided_at_ms != at or said.user != candidate.user:
@@ -258,7 +258,8 @@ def after_said(candidate: Candidate, at: int, out: Effects) -> Candidate:
 
 def _remember_said(state: UserState, candidate: Candidate, at: int) -> None:
     """The next step of the series does not run into the cooldown of this one."""
-    for other in state.settling:
+    following: list[Settling | Held] = [*state.settling, *state.held]
+    for other in following:
         first = other.waiting[0]
         mine = (other.trigger, first.per, first.activation)
         if mine == (candidate.trigger.id, candidate.per, candidate.activation):

@@ -81,7 +81,7 @@ def apply_event(
     if program.canaries and (own := program.for_user(user)) is not program:
         program, hits = own, own.hits(event) or NO_HITS
     changed = False
-    if 0 < state.due < a or program.withdrawn:
+    if 0 < state.due < a or (program.withdrawn and (state.instances or state.held)):
         changed = fire_before(program, user, state, a, out)
     of_user = event.type not in ENGINE_MADE
     if hits.consent:
@@ -175,9 +175,9 @@ def apply_outcome(
 ) -> bool:
     """Apply how a delivery ended, or what followed. The first outcome of a delivery counts (T9),
     until `drop_at`, and the first of each reaction."""
+    program = program.for_user(user)
     if record.reason in REACTIONS:
         return _apply_reaction(program, user, state, record, a, out)
-    program = program.for_user(user)
     changed = fire_before(program, user, state, a, out)
     changed |= remove_dead(state, record.dead_tokens)
     key = bytes.fromhex(record.delivery_id)
@@ -201,12 +201,14 @@ def apply_outcome(
     if record.reason is Reason.ACCEPTED:
         count_accepted(state, a, out)
     touch = attribution.end(program, user, state, pending, record, a, out)
-    if touch is not None and state.merged_into:
+    if state.merged_into and (touch is not None or state.reached):
         # The profile was merged while the message was under way: what follows it is told there.
-        state.touches.remove(touch)
-        out.merges.append(Merge(user, state.merged_into, a, UserState(touches=[touch])))
+        moved = UserState(touches=state.touches, reached=state.reached)
+        state.touches, state.reached = [], []
+        out.merges.append(Merge(user, state.merged_into, a, moved))
     name = outcome_name(record.trigger, record.reason.lower())
-    if name in program.by_event:
+    # A profile that is a part of another has no device and starts nothing any more.
+    if name in program.by_event and not state.merged_into:
         event = outcome_event(record, a)
         candidates: list[Candidate] = []
         _tell(program, user, state, name, event, occurred_at_ms(event, a), a, candidates, out)
@@ -279,7 +281,8 @@ def _hear(
     for trigger, kind in new:
         name = outcome_name(trigger, kind)
         _tell(program, user, state, name, event, e, a, candidates, out)
-    return counted or bool(new)
+    # What a ghost is credited with changes the state, and nobody is told.
+    return counted or bool(new) or (answer.leaves and bool(state.touches))
 
 
 def _tell(

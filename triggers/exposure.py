@@ -39,12 +39,13 @@ def expose(
     """Count the user from `at` on, once under a revision: who was counted twice would be two users
     to the readout."""
     known = state.exposed.get(trigger.id)
-    if known is not None and known.revision == trigger.revision:
+    if known is not None and known.revision >= trigger.revision:
+        # A higher one was a canary that was taken back.
         return
     state.exposed[trigger.id] = Exposure(arm, at, trigger.revision)
     out.funnel[FunnelKey(trigger.id, trigger.revision, arm, at // DAY_MS, USERS, "")] += 1
     out.outcomes.append(OutcomeRow(EXPOSED, "", trigger.id, trigger.revision, arm, "", user, at))
-    if len(state.exposed) > EXPOSED_MAX:
+    while len(state.exposed) > EXPOSED_MAX:
         oldest = min(state.exposed, key=lambda name: (state.exposed[name].at, name))
         del state.exposed[oldest]
         out.evicted["exposures"] += 1
@@ -56,6 +57,8 @@ def expose_at_start(
     """An instance starts whose trigger has a variant that decides at another time."""
     experiment = trigger.experiment
     if experiment is None or not experiment.from_start or trigger.state != "live":
+        return
+    if not trigger.reaches(user):
         return
     arm = experiment.arm(user, start_e)
     if not arm:

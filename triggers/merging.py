@@ -127,8 +127,12 @@ def absorb(
     state.patterns = {**moved.patterns, **state.patterns}
     for watching in program.watching:
         watching.pattern.on_learnt(state, a)
-    # Its counters are told already: where both were exposed, the known one goes on alone.
-    state.exposed = {**moved.exposed, **state.exposed}
+    # Its counters are told already: where both were exposed, one goes on alone. The one of the
+    # later revision, or the user would be counted under that one once more.
+    for name, exposed in moved.exposed.items():
+        known_as = state.exposed.get(name)
+        if known_as is None or exposed.revision > known_as.revision:
+            state.exposed[name] = exposed
     if moved.touches and (left_out := attribution.unite(state, moved)):
         out.evicted["touches"] += left_out
     notes = (*program.features.values(), *program.relations.values())

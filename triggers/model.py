@@ -26,6 +26,7 @@ UNAVAILABLE: dict[str, frozenset[str]] = {
     "trigger": frozenset(
         {
             "channels",
+            "pace",
             "utm",
         }
     ),

@@ -148,6 +148,10 @@ class CompiledTrigger:
             return self.hours
         return self.arm_hours.get(self.arm_of(user, start_e, at), self.hours)
 
+    def reaches(self, user: str) -> bool:
+        """Whether the user is one of the share it is rolled out to."""
+        return self.rollout >= BUCKETS or bucket(f"rollout:{self.id}", user) < self.rollout
+
     def is_active(self, at_ms: int) -> bool:
         """Whether `at_ms` lies within the days it is active on."""
         return self.active is None or self.active[0] <= at_ms < self.active[1]

@@ -33,10 +33,6 @@ def due(program: Program, state: UserState) -> int:
         latest = at
     if state.sent_by:
         latest = max(latest, max(_sent_by_expiry(program, state, name) for name in state.sent_by))
-    if state.usual:
-        latest = max(latest, usual_expiry(state) if program.habits else 1)
-    if state.texts:
-        latest = max(latest, max(_texts_expiry(program, state, name) for name in state.texts))
     for cooled in state.cooled:
         if (at := _cooldown_expiry(program, cooled.trigger, cooled.at)) > latest:
             latest = at
@@ -53,15 +49,22 @@ def due(program: Program, state: UserState) -> int:
     if state.patterns:
         for trigger, pattern_memory in state.patterns.items():
             latest = max(latest, _pattern_expiry(program, trigger, pattern_memory))
-    if state.exposed:
-        for trigger, exposed in state.exposed.items():
-            kept_ms = exposure.kept_until(program, trigger, exposed)
-            latest = max(latest, kept_ms + LOOK_BACK_MS)
     for touch in state.touches:
         if (at := attribution.keeps_until(program, touch)) > latest:
             latest = at
-    # Kept far longer than all else, which it must not keep from being forgotten.
-    return latest or reached_expiry(state)
+    return latest or _long_due(program, state)
+
+
+def _long_due(program: Program, state: UserState) -> int:
+    """Of what is kept for months: it must not keep all else from being forgotten."""
+    latest = reached_expiry(state)
+    if state.usual:
+        latest = max(latest, usual_expiry(state) if program.habits else 1)
+    for name in state.texts:
+        latest = max(latest, _texts_expiry(program, state, name))
+    for trigger, exposed in state.exposed.items():
+        latest = max(latest, exposure.kept_until(program, trigger, exposed) + LOOK_BACK_MS)
+    return latest
 
 
 def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effects) -> None:

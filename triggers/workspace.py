@@ -169,7 +169,10 @@ def _settle_problems(trigger: TriggerDefinition, policy: Policy) -> list[Problem
     if min(map(trigger.expires_after_ms, waits_ms)) > policy.settle_ms:
         return []
     settle = format_duration(policy.settle_ms)
-    message = f"settling counts towards `expires`: more than `settle` of the policy, {settle}"
+    message = (
+        f"a message settles for {settle} (`settle` of its policy), which counts towards `expires`: "
+        f"set `expires` to more than {settle}"
+    )
     return [Problem(("expires",) if trigger.expires_ms is not None else ("policy",), message)]
 
 

@@ -38,6 +38,8 @@ def _of_trigger(trigger: CompiledTrigger) -> Iterator[tuple[str, int]]:
     if trigger.marketing:
         yield "spacing", trigger.policy.spacing_ms
         for cap in trigger.policy.caps:
+            if cap.category not in (None, trigger.category):
+                continue
             yield f"cap of {cap.max_count}", cap_reach_ms(cap)
     if trigger.rotation is not None:
         yield "rotation", trigger.rotation.no_repeat_ms

@@ -264,7 +264,8 @@ def everything_committed_was_published(
 ) -> Iterator[tuple[str, str | None]]:
     """What still stands in an outbox after the workers have stopped is in its topic."""
     written = evidence.written
-    topics = [written.events, written.decisions, written.dead_letters, *written.lanes.values()]
+    topics = [written.events, written.decisions, written.outcomes, written.dead_letters]
+    topics += written.lanes.values()
     marks = {
         seq_of(record)
         for partitions in topics

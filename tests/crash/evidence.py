@@ -118,7 +118,9 @@ def gather(
     claims: dict[str, list[Claimed]] = {}
     for dump in dumps.values():
         for user, (_, *made) in dump["rings"].items():
-            claims[user] = [Claimed(int(at), str(name), str(trigger)) for at, name, trigger in made]
+            claims[user] = [
+                Claimed(int(at), str(name), str(trigger)) for at, name, trigger, _ in made
+            ]
     return Evidence(
         written=written,
         meaning=read_log(written.events),

@@ -20,6 +20,7 @@ class Written:
 
     events: Partitions
     decisions: Partitions
+    outcomes: Partitions
     dead_letters: Partitions
     lanes: dict[str, Partitions]
 
@@ -28,11 +29,12 @@ async def read_all(settings: Settings) -> Written:
     """Read everything there is. Nobody should be writing any more."""
     topics = Topics(settings.topic_prefix)
     lanes = {lane.value: name for lane, name in topics.lanes.items()}
-    names = [topics.events, topics.decisions, topics.dead_letters, *lanes.values()]
+    names = [topics.events, topics.decisions, topics.outcomes, topics.dead_letters, *lanes.values()]
     found = await read_topics(settings, names)
     return Written(
         events=found[topics.events],
         decisions=found[topics.decisions],
+        outcomes=found[topics.outcomes],
         dead_letters=found[topics.dead_letters],
         lanes={lane: found[name] for lane, name in lanes.items()},
     )

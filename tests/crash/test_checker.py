@@ -134,6 +134,7 @@ async def _evidence(tmp_path: Any) -> Evidence:
     written = Written(
         events=events,
         decisions={0: [_published(n, row) for n, row in enumerate(pure[0].decisions)]},
+        outcomes={0: []},
         dead_letters={0: [_published(0, {"partition": 0, "offset": 8, "reason": "X"})]},
         lanes={
             lane: {0: [_published(n, row) for n, row in enumerate(_in(lane, rows))]}

@@ -556,3 +556,67 @@ def test_a_variant_may_be_sent_at_another_time_and_both_count_from_the_start() -
         assert user.effects.decisions[0].variant == arm
         assert user.state.exposed["hello"].at == T0 + 10 * 3_600_000
         assert sum(user.effects.funnel[key] for key in users) == 1
+
+
+# --- what a ghost, an aborted canary and a merge leave ---
+
+
+def test_what_a_ghost_is_credited_with_is_counted_and_starts_nothing() -> None:
+    goal = {"event": "Ordered", "within": "7d"}
+    reaction = {
+        **HELLO,
+        "id": "after",
+        "class": "transactional",
+        "when": {"outcome": "converted", "trigger": "hello"},
+    }
+    program = program_of(hello(goal=goal), reaction)
+    lines = {}
+    for arm in ("a", "control"):
+        user = user_in(program, arm)
+        user.event("0s", "Opened")
+        user.outcome("1s", Reason.CONTROL if arm == "control" else Reason.ACCEPTED)
+        user.event("1h", "Ordered")
+        assert sum(counted(user, "CONVERTED").values()) == 1
+        lines[arm] = user.lines[1:]
+    assert lines == {"a": ["1h after m1 ADMITTED"], "control": []}
+
+
+def test_a_canary_that_was_taken_back_leaves_its_users_counted_once() -> None:
+    before, canary = (program_of(hello(), revision=revision) for revision in (3, 4))
+    user = user_in(before, "a")
+    for at, program in (("0s", canary), ("2d", before), ("4d", before)):
+        user.program = program
+        user.event(at, "Opened")
+    assert sum(counted(user, "USERS").values()) == 1
+
+
+def test_a_merge_keeps_the_exposure_of_the_later_revision() -> None:
+    older, later = (program_of(hello(), revision=revision) for revision in (1, 2))
+    known, other = user_in(older, "a"), user_in(later, "a", but="")
+    for user in (known, other):
+        user.event("0s", "Opened")
+    known.program = later
+    apply_merged(later, known.name, known.state, other.state, ms("1h"), known.effects)
+    assert known.state.exposed["hello"].revision == 2
+
+
+def test_whoever_it_is_not_rolled_out_to_is_not_exposed_at_the_start() -> None:
+    later = {"weight": "50%", "set": {"send_at": {"between": ["14:00", "20:00"]}}}
+    program = program_of(hello(experiment={"variants": {"a": "50%", "b": later}}, rollout="5%"))
+    exposed = 0
+    for number in range(100):
+        user = User(program, name=f"user-{number}")
+        user.event("10h", "Opened")
+        user.fire("2d")
+        exposed += bool(user.state.exposed)
+        assert bool(user.state.exposed) == (not user.lines[0].endswith("NOT_ROLLED_OUT"))
+    assert 0 < exposed < 20
+
+
+def test_an_exposure_does_not_keep_a_delivery_without_an_outcome_waiting() -> None:
+    user = user_in(program_of(hello(expires="1h")), "a")
+    user.event("0s", "Opened")
+    user.fire("3d")
+    assert user.state.pending == []
+    assert counted(user, "UNKNOWN") == {"a": 1}
+    assert user.state.exposed

@@ -241,7 +241,7 @@ def test_a_step_that_is_due_when_the_one_before_is_released_goes_first() -> None
     user.event("22h", "Opened")
     user.fire("2d")
     # The second is due when the first one is released: the newest goes first.
-    assert user.lines == ["1d12h s m0 ADMITTED", "1d12h s m0 COOLDOWN"]
+    assert user.lines == ["1d12h s m0 ADMITTED", "1d12h s m0 LOWER_PRIORITY"]
     assert [delivery.text for delivery in user.effects.deliveries] == ["two"]
 
 

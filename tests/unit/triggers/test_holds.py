@@ -241,3 +241,26 @@ def test_a_state_without_holds_costs_nothing_more() -> None:
 def test_impossible_quiet_hours_are_refused(policy: dict[str, Any], message: str) -> None:
     with pytest.raises(Exception, match=message):
         load_documents([HELLO], {"default": policy})
+
+
+def test_a_refund_reaches_the_step_of_its_series_that_is_held() -> None:
+    push = {"push": {"title": "t", "body": "b"}}
+    series = {
+        **HELLO,
+        "series": [{"after": f"{hours}h", "message": f"m{hours}"} for hours in (1, 2, 11)],
+        "messages": {f"m{hours}": push for hours in (1, 2, 11)},
+        "cooldown": "7d",
+        "expires": "1d",
+    }
+    user = user_of(series, quiet=QUIET)
+    user.event("12h", "Opened")
+    user.fire("13h1m")
+    user.outcome("13h2m", Reason.ACCEPTED)
+    user.fire("23h30m")
+    user.outcome("23h31m", Reason.EXPIRED)
+    user.fire("2d")
+    assert user.lines == [
+        "13h hello m0 ADMITTED",
+        "14h hello m0 ADMITTED",
+        "1d9h hello m0 ADMITTED",
+    ]

@@ -115,7 +115,7 @@ def test_settling_counts_towards_expires() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"expires": "30m"}])
 def test_a_message_that_expires_while_it_settles_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(DefinitionErrors, match="settling counts towards `expires`"):
+    with pytest.raises(DefinitionErrors, match="which counts towards `expires`"):
         load_documents([hello("a", **changes)], {"default": {"settle": "30m"}})
 
 
