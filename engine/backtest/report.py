@@ -168,7 +168,7 @@ def _notes(backtest: Backtest) -> list[str]:
         lines.append(f"{backtest.pending:,} instances are still pending (--drain fires them)")
     for (trigger, why_not), count in sorted(backtest.tally.unevaluated.items()):
         lines.append(f"{trigger}: {count:,} events not evaluated, {why_not}")
-    for what, count in sorted(backtest.tally.evicted.items()):
+    for what, count in sorted((+backtest.tally.evicted).items()):
         lines.append(f"{count:,} of a user's {what} were pushed out by newer ones")
     if backtest.known_from_ms is not None:
         lines += approximate_lines(backtest.program, backtest.known_from_ms)

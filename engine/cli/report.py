@@ -103,7 +103,10 @@ def _of_files(paths: Iterable[Path], days: "Days", trigger: str | None) -> "Repo
         try:
             runs.append(read_saved(path.read_bytes()))
             read_counters(runs[-1].counters)
-        except (NotSaved, BadCounter, OSError) as error:
+        except OSError as error:
+            message = f"{path} cannot be read: {error.strerror}"
+            raise CliError(ExitCode.INVALID, message) from None
+        except (NotSaved, BadCounter) as error:
             raise CliError(ExitCode.INVALID, f"{path}: {error}") from None
     plans: dict[str, Mapping[int, Plan]] = {}
     for run in runs:

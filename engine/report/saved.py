@@ -37,7 +37,8 @@ def read_saved(data: bytes) -> Saved:
     try:
         saved = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotSaved(f"no counters of a backtest: {error}") from None
+        message = f"no counters of a backtest, which `backtest --counters` writes: {error}"
+        raise NotSaved(message) from None
     if saved.version != FORMAT:
         raise NotSaved(f"counters of version {saved.version}, this one reads {FORMAT}")
     return saved

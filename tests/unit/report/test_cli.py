@@ -93,7 +93,7 @@ def test_the_saved_counters_keep_the_plans_of_experiments(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no counters of a backtest"),
+        ("{", "no counters of a backtest, which `backtest --counters` writes"),
         ('{"version": 9, "counters": {}, "plans": {}}', "counters of version 9, this one reads 1"),
         ('{"version": 1, "counters": {"t|1|MATCHED": 1}, "plans": {}}', "no funnel counter"),
     ],
