@@ -1,5 +1,6 @@
 """Fixtures every test may use. What they promise is written in `tests/services.py`."""
 
+from tests.accepting import close_what_comes_too_late
 from tests.services import (
     fresh_kafka,
     fresh_redis,
@@ -19,3 +20,5 @@ __all__ = [
     "redis_url",
     "topic_prefix",
 ]
+
+close_what_comes_too_late()
