@@ -1,4 +1,7 @@
-"""Spacing, cooldown and caps: kept where it was sent, kept and not made up where it was decided."""
+"""Spacing, cooldown and caps: kept where it was sent, kept and not made up where it was decided.
+
+Of marketing candidates of one moment one may win: the others lose against it, not against a limit.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,7 +15,9 @@ from tests.crash.triggers import CAPS, COOLDOWN_MS, MARKETING, SPACING_MS
 UNKNOWN_FLIGHT_MS = 1_000
 #: How a delivery ends that the provider has taken, or may have.
 TAKEN = ("ACCEPTED", "UNKNOWN")
-LIMITS = frozenset({"COOLDOWN", "SPACING", "FREQUENCY_CAP"})
+LOST = "LOWER_PRIORITY"
+#: Why a marketing candidate of somebody reachable may be refused.
+LIMITS = frozenset({"COOLDOWN", "SPACING", "FREQUENCY_CAP", LOST})
 
 
 def limits_hold_where_it_was_sent(
@@ -81,6 +86,7 @@ def limits_hold_where_it_was_decided(
     reached: dict[str, list[Claimed]] = defaultdict(list)
     taken: dict[str, list[Claimed]] = defaultdict(list)
     refused: list[tuple[str, Claimed, str]] = []
+    lost: list[tuple[str, Claimed, str]] = []
     for key, rows in evidence.decided.rows.items():
         row = rows[0]
         decided = Claimed(log_ms(row["at"]), row["delivery_id"] or "", key.trigger)
@@ -91,6 +97,8 @@ def limits_hold_where_it_was_decided(
             ended = evidence.outcomes.get(row["delivery_id"], [])
             if ended and ended[0].reason in TAKEN:
                 reached[key.user].append(decided)
+        elif row["reason"] == LOST:
+            lost.append((key.user, decided, row.get("by", "")))
         elif row["reason"] in LIMITS:
             refused.append((key.user, decided, row["reason"]))
     for user, sent in reached.items():
@@ -99,13 +107,20 @@ def limits_hold_where_it_was_decided(
     for user, decided, reason in refused:
         if not _is_limited(decided, reason, taken[user]):
             yield f"{decided} of {user} was refused for {reason}, which nothing explains", user
+    for user, decided, by in lost:
+        won = {one.delivery_id for one in taken[user] if one.at_ms == decided.at_ms}
+        if by not in won:
+            yield f"{decided} of {user} lost to {by or 'nobody'}, at that moment won {won}", user
 
 
 def _is_limited(refused: Claimed, reason: str, taken: list[Claimed]) -> bool:
-    """Could earlier admissions, given back or not, explain the refusal?"""
+    """Could earlier admissions, given back or not, explain the refusal?
+
+    One of the same moment is a reason for its trigger's cooldown only; else one loses to it.
+    """
     ages = [(refused.at_ms - one.at_ms, one.trigger) for one in taken]
     if reason == "COOLDOWN":
         return any(0 <= age < COOLDOWN_MS and trigger == refused.trigger for age, trigger in ages)
     if reason == "SPACING":
-        return any(0 <= age < SPACING_MS for age, _ in ages)
-    return any(sum(0 <= age < per_ms for age, _ in ages) >= count for count, per_ms in CAPS)
+        return any(0 < age < SPACING_MS for age, _ in ages)
+    return any(sum(0 < age < per_ms for age, _ in ages) >= count for count, per_ms in CAPS)

@@ -29,7 +29,9 @@ from tests.crash.model import Key
 from tests.crash.triggers import (
     ADDED,
     CHECKOUT,
+    GRACE_MS,
     LEFT_ID,
+    LEFT_WAIT_MS,
     OFFER_ID,
     ORDER,
     REMOVED,
@@ -119,23 +121,45 @@ def _log() -> Log:
     return log
 
 
+def _log_of_one_moment() -> Log:
+    """A view at the very moment at which the cart counts as left."""
+    log = Log([])
+    log.engine(0, Kind.ACTIVATE, encode(ActivateRecord(1)))
+    log.event(10, USER, "App Opened", "m0")
+    log.event(200, USER, ADDED, "m1", product_id="p1")
+    log.event(200 + LEFT_WAIT_MS + GRACE_MS, USER, VIEWED, "m2", price=120)
+    log.engine(9_000, Kind.TICK)
+    return log
+
+
 async def _evidence(tmp_path: Any) -> Evidence:
+    """Of the usual log."""
+    evidence = await _evidence_of(_log(), tmp_path)
+    triggers = [row["trigger"] for row in evidence.admitted().values()]
+    assert triggers == [OFFER_ID, STOPPED_ID, THANKS_ID]
+    return evidence
+
+
+async def _evidence_of(log: Log, tmp_path: Any) -> Evidence:
     """Run it once for the delivery ids, then again with their outcomes in the log."""
-    log = _log()
     settings = ShardSettings(PARTITIONS, TOPICS, SECRET)
     events = {0: log.records, 1: []}
     pure = await pure_run(events, Compiled(), settings, 1)
     rows = [row for row in pure[0].decisions if row["delivery_id"]]
-    assert [row["trigger"] for row in rows] == [OFFER_ID, STOPPED_ID, THANKS_ID]
     for number, row in enumerate(rows):
         outcome = OutcomeRecord(row["delivery_id"], USER, row["trigger"], Reason.ACCEPTED, T0)
         log.engine(9_100 + number, Kind.OUTCOME, encode(outcome), USER.encode())
     pure = await pure_run(events, Compiled(), settings, 2)
+    letters = [
+        {"partition": 0, "offset": record.offset, "reason": "X"}
+        for record in log.records
+        if record.value == b"{not json"
+    ]
     written = Written(
         events=events,
         decisions={0: [_published(n, row) for n, row in enumerate(pure[0].decisions)]},
         outcomes={0: []},
-        dead_letters={0: [_published(0, {"partition": 0, "offset": 8, "reason": "X"})]},
+        dead_letters={0: [_published(n, letter) for n, letter in enumerate(letters)]},
         lanes={
             lane: {0: [_published(n, row) for n, row in enumerate(_in(lane, rows))]}
             for lane in ("critical", "high", "normal", "low")
@@ -322,6 +346,47 @@ async def test_what_is_wrong_is_found_by_its_check(
     evidence = await _evidence(tmp_path)
     change(evidence)
     with pytest.raises(AssertionError, match=f"(?m)^{check_name}: [0-9]+ problems"):
+        check(evidence, Allowance())
+
+
+async def test_who_loses_to_the_winner_of_the_same_moment_is_rightly_refused(
+    tmp_path: Any,
+) -> None:
+    evidence = await _evidence_of(_log_of_one_moment(), tmp_path)
+    (won,) = evidence.decided.rows[Key(OFFER_ID, USER, "m2")]
+    (lost,) = evidence.decided.rows[Key(LEFT_ID, USER, "m1")]
+    assert (won["outcome"], lost["reason"]) == ("ADMITTED", "LOWER_PRIORITY")
+    assert (lost["at"], lost["by"]) == (won["at"], won["delivery_id"])
+    check(evidence, Allowance())
+
+
+async def test_who_loses_without_a_winner_of_the_same_moment_is_wrongly_refused(
+    tmp_path: Any,
+) -> None:
+    evidence = await _evidence_of(_log_of_one_moment(), tmp_path)
+    (won,) = evidence.decided.rows[Key(OFFER_ID, USER, "m2")]
+    won.update(outcome="SUPPRESSED", reason="SPACING")
+    (earlier,) = evidence.decided.rows[Key(LEFT_ID, USER, "m1")]
+    with pytest.raises(AssertionError, match=f"lost to {earlier['by']}, at that moment won"):
+        check(evidence, Allowance())
+
+
+@pytest.mark.parametrize("reason", ["SPACING", "FREQUENCY_CAP"])
+async def test_the_winner_of_the_same_moment_is_no_reason_but_to_lose_to_it(
+    tmp_path: Any, reason: str
+) -> None:
+    evidence = await _evidence_of(_log_of_one_moment(), tmp_path)
+    evidence.decided.rows[Key(LEFT_ID, USER, "m1")][0]["reason"] = reason
+    with pytest.raises(AssertionError, match=f"was refused for {reason}, which nothing explains"):
+        check(evidence, Allowance())
+
+
+async def test_of_candidates_of_one_moment_no_two_are_admitted(tmp_path: Any) -> None:
+    evidence = await _evidence_of(_log_of_one_moment(), tmp_path)
+    (lost,) = evidence.decided.rows[Key(LEFT_ID, USER, "m1")]
+    lost.update(outcome="ADMITTED", reason=None, delivery_id="f" * 32)
+    evidence.outcomes["f" * 32] = [Ended("ACCEPTED", T0, USER)]
+    with pytest.raises(AssertionError, match="spacing 0 ms"):
         check(evidence, Allowance())
 
 
