@@ -1,5 +1,5 @@
 """`make bench ARGS="[NAME ...] [--quick] [--write]"`: names are worker, many, latency,
-backtest, memory, files."""
+backtest, parts, memory, files."""
 
 import argparse
 import asyncio
@@ -18,10 +18,11 @@ from tests.bench.history import LARGE, Measured, run_backtest, write_csv, write_
 from tests.bench.latency import capacity, open_loop
 from tests.bench.machine import facts, pin_self
 from tests.bench.memory import bytes_per_user
+from tests.bench.parts import bench_parts
 from tests.bench.peers import peers, run_peer
 from tests.bench.stream import StreamShape, make_stream
 from tests.bench.worker import WorkerRun, run_worker
-from tests.bench.workspaces import many, twelve, twelve_writing_all
+from tests.bench.workspaces import FOLDER, many, save, twelve, twelve_full, twelve_writing_all
 
 
 async def bench_worker(bed: Bed, quick: bool) -> str:
@@ -31,14 +32,20 @@ async def bench_worker(bed: Bed, quick: bool) -> str:
     # Visits so slow that a user seldom comes twice in a commit, where two writes would be one.
     slow = replace(shape, gap_ms=200_000.0)
     every = await bed.preload("every-", twelve_writing_all(), make_stream(slow))
+    full = await bed.preload("full-", twelve_full(), make_stream(shape))
     others, missing = peers()
-    ours: dict[str, list[WorkerRun]] = {"0.3": [], "1.0": []}
+    ours: dict[str, list[WorkerRun]] = {
+        "": [],
+        ", every event written": [],
+        ", the full policy": [],
+    }
     theirs: dict[str, list[tuple[float, float]]] = {peer.name: [] for peer in others}
     weight = None
     for _ in range(1 if quick else 3):
-        ours["0.3"].append(await run_worker(bed, some))
-        weight = await bytes_per_user(bed)
-        ours["1.0"].append(await run_worker(bed, every))
+        for runs, log in zip(ours.values(), (some, every, full), strict=True):
+            runs.append(await run_worker(bed, log))
+            if log is full:
+                weight = await bytes_per_user(bed)
         for peer in others:
             topic, servers = Topics("some-").events, bed.kafka.servers
             found = await asyncio.to_thread(run_peer, peer, servers, topic, some.events)
@@ -46,12 +53,12 @@ async def bench_worker(bed: Bed, quick: bool) -> str:
                 print(f"{peer.name}: {found}", file=sys.stderr, flush=True)
             else:
                 theirs[peer.name].append(found)
-    base = report.mid([run.run.cpu_rate for run in ours["0.3"]])
+    base = report.mid([run.run.cpu_rate for run in ours[""]])
     rows = []
-    for runs in ours.values():
+    for what, runs in ours.items():
         shares = runs[-1].shares
         label = (
-            f"Tripline worker, 12 triggers: {shares['states']:.2f} states, "
+            f"Tripline worker, 12 triggers{what}: {shares['states']:.2f} states, "
             f"{shares['candidates']:.1%} candidates, {shares['deliveries']:.1%} deliveries"
         )
         wall = report.mid([run.run.wall_rate for run in runs])
@@ -69,8 +76,9 @@ async def bench_worker(bed: Bed, quick: bool) -> str:
     parts = ["### User stage, one process on one core", report.table(head, rows), *missing]
     if weight is not None:
         parts.append(
-            f"Redis bytes per user after the stream ({weight.users:,} users): state "
-            f"{weight.state:.0f}, timer index {weight.timer:.0f}, everything {weight.used:.0f}."
+            f"Redis bytes per user after the stream of the full policy ({weight.users:,} users): "
+            f"state {weight.state:.0f}, timer index {weight.timer:.0f}, "
+            f"everything {weight.used:.0f}."
         )
     return "\n\n".join(parts)
 
@@ -124,19 +132,22 @@ def bench_backtest(quick: bool) -> str:
         write_csv(table, shape)
         mapping = ("--map", str(table.with_name("mapping.yaml")))
         decisions = ("--decisions", str(Path(directory) / "decisions.jsonl"))
+        full = Path(directory) / "full"
+        save(twelve_full(), full)
         kinds = {
-            "JSON lines": (lines, ()),
-            "JSON lines, --decisions": (lines, decisions),
-            "CSV with a mapping": (table, mapping),
+            "JSON lines": (FOLDER, lines, ()),
+            "JSON lines, --decisions": (FOLDER, lines, decisions),
+            "JSON lines, the full policy": (full, lines, ()),
+            "CSV with a mapping": (FOLDER, table, mapping),
         }
         few = Path(directory) / "few.jsonl"
         write_stream(few, replace(shape, events=10))
-        run_backtest(few)  # writes the bytecode
-        start_s = report.mid([run_backtest(few).cpu_s for _ in range(3)])
+        run_backtest(FOLDER, few)  # writes the bytecode
+        start_s = report.mid([run_backtest(FOLDER, few).cpu_s for _ in range(3)])
         runs: dict[str, list[Measured]] = {name: [] for name in kinds}
         for _ in range(1 if quick else 3):
-            for name, (path, options) in kinds.items():
-                runs[name].append(run_backtest(path, *options))
+            for name, (folder, path, options) in kinds.items():
+                runs[name].append(run_backtest(folder, path, *options))
     rows = []
     for name, found in runs.items():
         rate, wall = report.mid([one.cpu_rate for one in found]), [one.wall_s for one in found]
@@ -160,7 +171,7 @@ def bench_memory(quick: bool) -> str:
             shape = replace(large, events=large.events // part)
             path = Path(directory) / "events.jsonl"
             write_stream(path, shape)
-            found = run_backtest(path, "--decisions", str(Path(directory) / "d.jsonl"))
+            found = run_backtest(FOLDER, path, "--decisions", str(Path(directory) / "d.jsonl"))
             rows.append([f"{found.events:,}", f"{found.users:,}", f"{found.rss_mib:,.0f}"])
     return "### Memory of a backtest\n\n" + report.table(["events", "users", "MiB at most"], rows)
 
@@ -173,6 +184,7 @@ BENCHES: dict[str, Callable[[Bed, bool], Awaitable[str]]] = {
 #: Those that need no services.
 OFFLINE: dict[str, Callable[[bool], str]] = {
     "backtest": bench_backtest,
+    "parts": bench_parts,
     "memory": bench_memory,
     "files": bench_files,
 }

@@ -4,7 +4,7 @@ The bench stream goes through the shards as the records of a fetch, up to the pa
 commit and of each published record. Nothing waits, so the CPU time of the process is all of it, and
 two runs in a row compare where the whole pipeline's numbers move by half.
 
-`python -m tests.bench.core [--events N] [--workspace some|every|ten|thousand] [--profile]`
+`python -m tests.bench.core [--events N] [--workspace some|every|full|ten|thousand] [--profile]`
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from statistics import median
+from typing import NamedTuple
 
 from aiokafka.structs import ConsumerRecord
 
@@ -35,7 +36,7 @@ from schemas.records import ActivateRecord, encode
 from schemas.topics import Topics
 from tests.bench.bed import PARTITIONS
 from tests.bench.stream import T0_MS, StreamShape, make_stream
-from tests.bench.workspaces import Definitions, many, twelve, twelve_writing_all
+from tests.bench.workspaces import Definitions, many, twelve, twelve_full, twelve_writing_all
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.program import Program
 
@@ -44,9 +45,18 @@ SECRET = b"s" * 32
 WORKSPACES: dict[str, Callable[[], Definitions]] = {
     "some": twelve,
     "every": twelve_writing_all,
+    "full": twelve_full,
     "ten": lambda: many(10),
     "thousand": lambda: many(1_000),
 }
+
+
+class Applied(NamedTuple):
+    """CPU seconds of applying a stream, what was committed, and the bytes of each user's state."""
+
+    cpu_s: float
+    counted: Counter[str]
+    state_sizes: list[int]
 
 
 class PackingStore(MemoryStore):
@@ -58,6 +68,11 @@ class PackingStore(MemoryStore):
         self._blobs: dict[str, bytes] = {}
         self._scores: list[dict[str, int]] = [{} for _ in range(PARTITIONS)]
         self._heaps: list[list[tuple[int, str]]] = [[] for _ in range(PARTITIONS)]
+
+    @property
+    def state_sizes(self) -> list[int]:
+        """Bytes of each user's state."""
+        return [len(blob) for blob in self._blobs.values()]
 
     async def load_shard(self, shard: int) -> ShardMeta | None:
         return None
@@ -156,8 +171,8 @@ def _record(
 
 async def apply_all(
     batches: list[tuple[int, list[ConsumerRecord]]], definitions: Definitions
-) -> tuple[float, Counter[str]]:
-    """CPU seconds of applying the batches in order, and what was committed."""
+) -> Applied:
+    """Apply the batches in order."""
     store, programs = PackingStore(), _Programs(definitions)
     settings = ShardSettings(PARTITIONS, Topics(), SECRET, log_clock=True)
     shards = [Shard(n, store, programs, _Outlet(), settings) for n in range(PARTITIONS)]
@@ -171,7 +186,7 @@ async def apply_all(
         # As an actor does in a backlog.
         if turn // PARTITIONS % BATCHES_PER_POLL == 0:
             await shard.drain_due()
-    return time.process_time() - began_s, store.counted
+    return Applied(time.process_time() - began_s, store.counted, store.state_sizes)
 
 
 def main() -> None:
@@ -191,8 +206,8 @@ def main() -> None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(45)
         return
     found = [asyncio.run(apply_all(batches, definitions)) for _ in range(options.runs)]
-    each_us = [seconds / options.events * 1e6 for seconds, _ in found]
-    counted = {name: count / options.events for name, count in found[0][1].items()}
+    each_us = [run.cpu_s / options.events * 1e6 for run in found]
+    counted = {name: count / options.events for name, count in found[0].counted.items()}
     print(f"{median(each_us):.2f} us/event, least {min(each_us):.2f};", counted)
 
 

@@ -11,7 +11,6 @@ import msgspec
 
 from tests.bench.machine import cores, pinned
 from tests.bench.stream import StreamShape, iso, make_stream
-from tests.bench.workspaces import FOLDER
 
 #: Millions of events of half a million users, a session of ten events each.
 LARGE = StreamShape(events=5_000_000, users=5_000_000, session_events=9.0, events_per_s=5_000.0)
@@ -92,9 +91,9 @@ finally:
 """
 
 
-def run_backtest(path: Path, *options: str) -> Measured:
-    """`tripline backtest` of the bench workspace over a file, on the measured core."""
-    argv = [sys.executable, "-c", _RUN, "backtest", str(FOLDER), "--events", str(path)]
+def run_backtest(folder: Path, path: Path, *options: str) -> Measured:
+    """`tripline backtest` of a workspace over a file, on the measured core."""
+    argv = [sys.executable, "-c", _RUN, "backtest", str(folder), "--events", str(path)]
     # An installed command finds its bytecode; without it every start compiles 1.5 s of sources.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(

@@ -1,9 +1,13 @@
-"""The workspaces of the benches: twelve triggers on disk, a thousand made here."""
+"""The workspaces of the benches: twelve triggers on disk, the rest made here."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 from engine.registry.folder import load_folder
+from tests.bench.policy_parts import PARTS, Change, bare, changed
 from tests.bench.stream import OTHER_CATEGORIES, WEIGHTS
 from triggers.definition import Policy, TriggerDefinition
 
@@ -33,6 +37,25 @@ def twelve_writing_all() -> Definitions:
     document["when"] = {"idle": IDLE_OF_EVERY_EVENT}
     changed = TriggerDefinition.model_validate(document)
     return Definitions({**triggers, changed.id: changed}, policies)
+
+
+def twelve_with(parts: Iterable[Change]) -> Definitions:
+    """The same triggers with these parts of the policy and no other."""
+    return Definitions(*changed(*twelve(), [bare, *parts]))
+
+
+def twelve_full() -> Definitions:
+    """The same triggers with every part of the policy."""
+    return twelve_with(PARTS.values())
+
+
+def save(definitions: Definitions, folder: Path) -> None:
+    """As a workspace on disk."""
+    (folder / "triggers").mkdir(parents=True)
+    for name, trigger in definitions.triggers.items():
+        (folder / "triggers" / f"{name}.json").write_bytes(orjson.dumps(trigger.to_document()))
+    policies = {name: policy.to_document() for name, policy in definitions.policies.items()}
+    (folder / "policy.json").write_bytes(orjson.dumps(policies))
 
 
 def many(count: int) -> Definitions:
