@@ -144,7 +144,8 @@ UNEVALUATED = CATALOGUE.counters(
     "tripline_unevaluated_total",
     "evaluations",
     "Events that name a trigger and could not be evaluated against it, by reason.",
-    "LATE_EVENT: emitters send old events. PER_MISSING, COULD_NOT_EVALUATE: fields are missing.",
+    "LATE_EVENT: emitters send old events. PER_MISSING, COULD_NOT_EVALUATE: fields are missing. "
+    "NOT_ACTIVE is no fault: the event happened outside the trigger's days.",
     reason=_values(Unevaluated),
 )
 EVICTED = CATALOGUE.counters(

@@ -79,6 +79,7 @@ class Unevaluated(StrEnum):
     COULD_NOT_EVALUATE = "COULD_NOT_EVALUATE"
     REPEATED = "REPEATED"
     CONSENT = "CONSENT"
+    NOT_ACTIVE = "NOT_ACTIVE"
 
 
 class DeadLetterReason(StrEnum):

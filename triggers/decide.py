@@ -471,6 +471,7 @@ def _start(
     """A want of a trigger's pattern matched. Arm an instance, or add a candidate."""
     trigger = role.trigger
     if not trigger.is_active(e):
+        out.unevaluated[trigger.id, Unevaluated.NOT_ACTIVE] += 1
         return False
     if absence.is_late(e, a):
         out.unevaluated[trigger.id, Unevaluated.LATE_EVENT] += 1

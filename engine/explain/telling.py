@@ -35,6 +35,7 @@ _UNEVALUATED: Mapping[str, str] = {
     Unevaluated.COULD_NOT_EVALUATE: "a value is of the wrong type for its operator",
     Unevaluated.REPEATED: "it was acted on already",
     Unevaluated.CONSENT: "the user refuses profiling, or agreed to it later",
+    Unevaluated.NOT_ACTIVE: "it happened outside the days of the trigger's `active`",
 }
 _NOTES: Mapping[Note, str] = {
     Note.REMEMBERED: "an earlier cancel is remembered",

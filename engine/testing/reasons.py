@@ -17,6 +17,7 @@ _NOT_EVALUATED = {
     Unevaluated.PER_MISSING: "PER_MISSING: it has no value at the trigger's `per`",
     Unevaluated.LATE_EVENT: "LATE_EVENT: it reached the log more than 24 h after it happened",
     Unevaluated.CONSENT: "CONSENT: the user refuses profiling, or agreed to it later",
+    Unevaluated.NOT_ACTIVE: "NOT_ACTIVE: it happens outside the days of `active` (see `now`)",
     Unevaluated.REPEATED: "REPEATED: the same message, or not later than what has ended",
 }
 _SHOWN_MAX = 20
@@ -67,13 +68,17 @@ def _of_step(trigger: CompiledTrigger, step: Step) -> Iterable[str]:
     for owner, why in step.unevaluated:
         if owner == trigger.id and why in _NOT_EVALUATED:
             yield _NOT_EVALUATED[why]
+    judged = [found.static(step.event) for _, found in (*wants, *cancels) if found.static]
+    if (trigger.id, Unevaluated.COULD_NOT_EVALUATE) in step.unevaluated and None not in judged:
+        yield "COULD_NOT_EVALUATE: its audience needs a value that is missing or of a wrong type"
 
 
 def _unfinished(trigger: CompiledTrigger, step: Step) -> Iterable[str]:
     """A pattern of several events that never came to anything: which ones it has seen."""
     waits = any(instance.trigger == trigger.id for instance in step.pending)
     matched = any(role.trigger.id == trigger.id for role in step.hits.starts)
-    if matched and not waits and not step.unevaluated:
+    refused = any(owner == trigger.id and why in _NOT_EVALUATED for owner, why in step.unevaluated)
+    if matched and not waits and not refused:
         yield "it matches `when`, but the pattern is not complete"
 
 

@@ -35,6 +35,8 @@ AFTER_MAX_MS = 366 * DAY_MS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: How names of triggers tell pages and screens from other events.
 _VIEWS = {"Page: ": "page", "Screen: ": "screen"}
+#: An event that matches and was not evaluated has started nothing.
+_NOT_STARTED = (Unevaluated.NOT_ACTIVE, Unevaluated.PER_MISSING, Unevaluated.LATE_EVENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,9 @@ class Timeline:
         for merge in effects.merges:
             self._merge(merge.anonymous, merge.known, a)
         own = self.case.trigger.id
-        self.started |= any(role.trigger.id == own for role in hits.starts)
         unevaluated = tuple(effects.unevaluated)
+        if not any((own, why) in effects.unevaluated for why in _NOT_STARTED):
+            self.started |= any(role.trigger.id == own for role in hits.starts)
         self.steps.append(Step(given, event, hits, unevaluated, tuple(state.instances)))
         self._collect(state, effects)
 

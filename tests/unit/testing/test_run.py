@@ -170,6 +170,32 @@ def test_a_misspelt_event_a_missing_per_and_a_failing_unless_are_explained() -> 
     )
 
 
+def test_an_event_outside_the_active_days_starts_nothing_and_says_so() -> None:
+    trigger = CART + "active: {from: 2026-02-01}\n"
+    found = verdict(ADDED, "{at: 2h, outcome: ADMITTED}", trigger=trigger)
+    said = ("0s Added: NOT_ACTIVE: it happens outside the days of `active` (see `now`)",)
+    assert found.why == said
+    assert verdict(
+        ADDED, "{at: 2h, outcome: ADMITTED}", "now: 2026-02-01T10:00:00Z", trigger=trigger
+    ).passed
+    nothing = verdict(ADDED, "", trigger=trigger)
+    assert not nothing.passed
+    assert nothing.why == said
+
+
+@pytest.mark.parametrize(
+    ("given", "trigger"),
+    [
+        ("{at: 0m, event: Added, properties: {price: 50}}", "per: properties.id\n"),
+        ("{at: 25h, occurred_at: 0m, event: Added, properties: {price: 50}}", ""),
+    ],
+)
+def test_an_event_that_is_not_evaluated_has_started_nothing(given: str, trigger: str) -> None:
+    found = verdict(given, "", trigger=CART + trigger)
+    assert found.problem is not None
+    assert "nothing ever started cart" in found.problem
+
+
 def test_a_pattern_that_is_not_complete_tells_what_it_has_seen() -> None:
     trigger = "id: cart\nwhen: {event: Looked, count: 3, within: 1h}\n"
     looks = "{at: 0m, event: Looked}, {at: 5m, event: Looked}"

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from schemas.reasons import Unevaluated
 from tests.unit.triggers.user import CART, HELLO, User, program_of
 from triggers.definition import TriggerDefinition
 
@@ -35,6 +36,13 @@ def test_an_event_counts_on_the_day_it_happened() -> None:
     assert user.lines == ["23h50m hello m0 ADMITTED"]
     user.event("25h", "Opened", e="23h55m")
     assert user.lines[1:] == ["1d1h hello m1 PAUSED"]
+
+
+def test_what_happened_outside_the_days_is_counted_as_that() -> None:
+    user = active({**HELLO, "active": {"from": "2025-01-07"}})
+    user.event("1h", "Opened")
+    user.event("25h", "Opened")
+    assert user.effects.unevaluated == {("hello", Unevaluated.NOT_ACTIVE): 1}
 
 
 def test_an_instance_that_is_due_after_the_last_day_ends_as_paused() -> None:

@@ -164,6 +164,12 @@ def test_an_event_that_changes_nothing_says_why() -> None:
     ]
 
 
+def test_an_event_outside_the_active_days_is_explained_by_that() -> None:
+    user = Watched({**CART, "active": {"from": "2030-01-01"}})
+    user.event("0s", "Added")
+    assert user.lines == ["0s cart NOT_EVALUATED NOT_ACTIVE"]
+
+
 def test_a_pattern_that_only_counts_is_explained_by_that() -> None:
     user = Watched({**DROP, "when": {"event": "Dropped", "nth": 2}})
     user.event("0s", "Dropped")
