@@ -187,8 +187,8 @@ def _experiment(readout: Readout) -> list[str]:
         lines.append(f"intervals hold at every look, each with confidence {sure}")
     if GLOBAL_CONTROL in readout.shares:
         lines.append(
-            f"goals count for {LASTS_MS // DAY_MS} days from a user's first candidate under this revision: "
-            "the control group changes every month"
+            f"goals count for {LASTS_MS // DAY_MS} days from a user's first candidate under this "
+            "revision: the control group changes every month"
         )
     if not readout.comparisons:
         lines.append("nothing to compare: what shares were planned is not known")
