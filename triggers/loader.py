@@ -8,12 +8,13 @@ refuses is refused wherever a folder is read (validate, apply, backtest).
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from triggers.catalog import CATALOG_BYTES_MAX, Catalog, parse_catalog
 from triggers.catalog_checks import catalog_hints, catalog_problems
 from triggers.definition import TriggerDefinition
+from triggers.lengths import written_problems
 from triggers.model import unknown
 from triggers.problems import Problem, suggestion
 from triggers.shared import FILES, parse_shared
@@ -180,13 +181,13 @@ def load_workspace(
         hints = loader.check_names(catalog)
     if loader.errors:
         raise DefinitionErrors(loader.errors)
-    return Workspace(
+    workspace = Workspace(
         {id_: placed.trigger for id_, placed in triggers.items()},
         policies,
         documents,
-        tuple(hints),
-        {id_: Place(placed.file, placed.source) for id_, placed in triggers.items()},
+        places={id_: Place(placed.file, placed.source) for id_, placed in triggers.items()},
     )
+    return replace(workspace, hints=tuple(sorted({*hints, *_length_hints(workspace)})))
 
 
 def load_catalog(file: str, text: str) -> Catalog:
@@ -196,6 +197,14 @@ def load_catalog(file: str, text: str) -> Catalog:
     if catalog is None:
         raise DefinitionErrors(loader.errors)
     return catalog
+
+
+def _length_hints(workspace: Workspace) -> list[DefinitionError]:
+    return [
+        workspace.placed(id_, problem)
+        for id_, trigger in workspace.triggers.items()
+        for problem in written_problems(trigger, workspace.policies[trigger.policy].text)
+    ]
 
 
 def _read_one(

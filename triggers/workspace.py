@@ -39,8 +39,8 @@ class Workspace:
     """Definitions that fit each other: triggers by id, policies by name, `default` among them, and
     the shared documents by kind and name.
 
-    `hints`: what looks like a slip though it may be right (`catalog_checks`). `places` of the
-    triggers, where they come from files.
+    `hints`: what looks like a slip though it may be right (`catalog_checks`), and texts longer
+    than their policy wants. `places` of the triggers, where they come from files.
     """
 
     triggers: dict[str, TriggerDefinition]
@@ -48,6 +48,14 @@ class Workspace:
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     hints: "tuple[DefinitionError, ...]" = field(default=(), compare=False)
     places: Mapping[str, Place] = field(default_factory=dict, compare=False)
+
+    def placed(self, trigger: str, problem: Problem) -> "DefinitionError":
+        """What is said of a trigger, with the place where it is written."""
+        place = self.places.get(trigger)
+        if place is None:
+            return _without_place(_named(trigger), problem)
+        position = place.source.position(problem.location, at_key=problem.at_key)
+        return DefinitionError(place.file, *position, problem.message)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -26,6 +26,7 @@ from triggers.decide import (
     next_due,
 )
 from triggers.effects import Admitted, Effects, FunnelKey
+from triggers.lengths import Renders
 from triggers.names import is_merging
 from triggers.program import NO_HITS, Hits, Program
 from triggers.state import DAY_MS, UserState, is_blank
@@ -41,7 +42,7 @@ class Backtest:
     """Feed events in order of append time, then `finish`.
 
     `decided` gets every decision; those of one user in the order they were made. `assume_devices`:
-    every user can be reached.
+    every user can be reached. `renders` counts the messages that are too long.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Backtest:
         assume_devices: bool = True,
         users: Users | None = None,
         poll_every: int = POLL_EVERY,
+        renders: Renders | None = None,
     ) -> None:
         self.program = program
         self.tally = Tally(triggers={name: TriggerTally() for name in program.triggers})
@@ -63,6 +65,7 @@ class Backtest:
         self._decided = decided
         self._assume_devices = assume_devices
         self._poll_every = poll_every
+        self._renders = renders
         self._effects = Effects()
         silences = [t.pattern.idle_ms for t in program.triggers.values() if t.pattern.idle_ms]
         self._shortest_idle_ms = min(silences, default=0)
@@ -234,6 +237,9 @@ class Backtest:
             # Every send is accepted at once: nothing stays pending that could be called back.
             admitted = list(effects.deliveries)
             effects.deliveries.clear()
+            if self._renders is not None:
+                for delivery in admitted:
+                    self._renders.look(delivery)
             self._accept(user, state, admitted)
             state.pending.clear()
         slot.seen = state.seen

@@ -17,6 +17,7 @@ from schemas.events import Event
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
 from triggers.effects import counter_name
+from triggers.lengths import Renders
 from triggers.overrides import assume_consent
 from triggers.shared import Documents
 
@@ -58,15 +59,17 @@ def make_run(
     *,
     assume_devices: bool = True,
     users: Users | None = None,
+    renders: Renders | None = None,
 ) -> Backtest:
-    """A backtest of these definitions, revision 1 each. `assume_devices`: every user can be reached
+    """A backtest of these definitions, revision 1 each; its messages are counted in `renders`.
+    `assume_devices`: every user can be reached
     and has agreed to what needs it, unless the events say otherwise."""
     policies = definitions.policies
     if assume_devices:
         policies = assume_consent(policies)
     registered = [RegisteredTrigger(t, 1, t.state, 0) for t in definitions.triggers.values()]
     program = compile_program(1, registered, policies, definitions.documents)
-    return Backtest(program, decided, assume_devices=assume_devices, users=users)
+    return Backtest(program, decided, assume_devices=assume_devices, users=users, renders=renders)
 
 
 @dataclass(slots=True)
@@ -83,6 +86,8 @@ class Session:
     decisions: Path | None = None
     counters: Path | None = None
     run: Backtest = field(init=False)
+    #: Texts that were too long.
+    renders: Renders = field(init=False)
     row_from: int = field(init=False, default=0)
     _before: saved.Header | None = field(init=False, default=None)
     _spill: Spill = field(init=False, default_factory=Spill)
@@ -92,8 +97,13 @@ class Session:
         users = Users(assume_devices=self.assume_devices)
         if self.state is not None:
             self._before = saved.load(self.state, users, workspace=self._digest)
+        self.renders = Renders(self.definitions.triggers, self.definitions.policies)
         self.run = make_run(
-            self.definitions, decided, assume_devices=self.assume_devices, users=users
+            self.definitions,
+            decided,
+            assume_devices=self.assume_devices,
+            users=users,
+            renders=self.renders,
         )
         if self._before is not None:
             self.row_from = self._before.rows

@@ -18,6 +18,7 @@ from engine.cli.common import (
     data,
     data_json,
     fail,
+    talk_hints,
 )
 from engine.cli.history import (
     EventsOption,
@@ -31,6 +32,7 @@ from engine.cli.history import (
 
 if TYPE_CHECKING:
     from engine.backtest.session import Definitions, Session
+    from triggers.workspace import Workspace
 
 CountersOption = Annotated[
     Path | None,
@@ -85,8 +87,9 @@ def backtest(
     problems = Problems(strict=strict)
     try:
         with refusals(), no_collector():
+            workspace, definitions = load_placed(folder, set_ or [], grace)
             session = Session(
-                load_definitions(folder, set_ or [], grace),
+                definitions,
                 assume_devices=not assume_nothing,
                 state=state,
                 decisions=decisions,
@@ -106,19 +109,31 @@ def backtest(
             took_s = monotonic_s() - started_s
             session.end(drain=drain, rows=problems.rows)
             _report(session, took_s, html, output)
+            found = session.renders.problems()
+            talk_hints(workspace.placed(trigger, problem) for trigger, problem in found)
     except CliError as error:
         fail(error)
 
 
 def load_definitions(folder: Path, changes: list[str], grace: str | None) -> "Definitions":
     """A workspace folder with the policy values of `--set` and `--grace`; raises CliError."""
+    return load_placed(folder, changes, grace)[1]
+
+
+def load_placed(
+    folder: Path, changes: list[str], grace: str | None
+) -> tuple["Workspace", "Definitions"]:
+    """The same, and the workspace, which knows where they are written."""
     from engine.backtest.session import Definitions
-    from engine.registry.folder import load_folder
+    from engine.registry.folder import load_zoned, read_folder, written_folder
     from triggers.overrides import override_policies
 
     with refusals():
-        triggers, policies, documents = load_folder(folder)
-        return Definitions(triggers, override_policies(policies, changes, grace), documents)
+        files = read_folder(folder)
+        workspace = load_zoned(files)
+        triggers, policies, documents = written_folder(files, workspace)
+        policies = override_policies(policies, changes, grace)
+        return workspace, Definitions(triggers, policies, documents)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from engine.cli.history import moment_ms
 
 if TYPE_CHECKING:
     from engine.registry.reader import RegistryReader
+    from engine.report.canaries import Canary
     from engine.report.counters import Counted
     from engine.report.document import Days, Report
     from engine.report.plans import Plan
@@ -128,6 +129,7 @@ def _live(days: "Days", trigger: str | None, timeout_s: float) -> "Report":
     settings = load_settings_or_fail()
     rows: list[Counted] = []
     plans: dict[str, Mapping[int, Plan]] = {}
+    canaries: dict[str, Canary] = {}
 
     async def work() -> None:
         async def read(store: Any) -> None:
@@ -141,9 +143,28 @@ def _live(days: "Days", trigger: str | None, timeout_s: float) -> "Report":
         await with_store(settings, timeout_s, read)
         async with open_to_read(settings, timeout_s) as reader:
             plans.update(_plans(reader, rows))
+            canaries.update(_canaries(reader))
 
     run_on_registry(settings, work)
-    return make_report(rows, plans, days, trigger)
+    return make_report(rows, plans, days, trigger, canaries)
+
+
+def _canaries(reader: "RegistryReader") -> "dict[str, Canary]":
+    """Those in force."""
+    from engine.report.canaries import Canary
+    from triggers.state import DAY_MS
+
+    version = reader.latest
+    return {
+        name: Canary(
+            found.canary.revision,
+            found.revision,
+            found.canary_share,
+            found.canary.registered_at_ms // DAY_MS,
+        )
+        for name, found in (version.triggers.items() if version is not None else ())
+        if found.canary is not None
+    }
 
 
 def _plans(reader: "RegistryReader", rows: "Iterable[Counted]") -> "dict[str, Mapping[int, Plan]]":

@@ -18,11 +18,13 @@ from engine.cli.common import (
     data_json,
     fail,
     talk,
+    talk_hints,
 )
 
 if TYPE_CHECKING:
     from engine.testing.run import Verdict
     from triggers.loader import Reader
+    from triggers.workspace import DefinitionError
 
 FILES_REMEMBERED_MAX = 20_000
 
@@ -31,6 +33,7 @@ class _Ran(NamedTuple):
     verdicts: Sequence["Verdict"]
     took_s: Sequence[float]
     untested: Sequence[str]
+    hints: Sequence["DefinitionError"]
 
 
 def run_tests(
@@ -87,6 +90,7 @@ def _run(folder: Path, fits: Callable[[str], bool] | None, reader: "Reader") -> 
     from engine.registry.folder import NotAWorkspaceError, read_folder
     from engine.testing.cases import cases_of
     from engine.testing.run import run_case
+    from triggers.lengths import Renders
     from triggers.loader import load_workspace
     from triggers.workspace import DefinitionErrors
 
@@ -98,16 +102,18 @@ def _run(folder: Path, fits: Callable[[str], bool] | None, reader: "Reader") -> 
         raise CliError(ExitCode.INVALID, str(error)) from None
     verdicts: list[Verdict] = []
     took_s: list[float] = []
+    renders = Renders(workspace.triggers, workspace.policies)
     for case in cases_of(workspace):
         if fits is None or fits(case.title):
             started_s = monotonic_s()
-            verdicts.append(run_case(case))
+            verdicts.append(run_case(case, renders))
             took_s.append(monotonic_s() - started_s)
     if not verdicts:
         what = "no trigger has `tests`" if fits is None else "no test fits -k"
         raise CliError(ExitCode.NOT_FOUND, f"{folder}: {what}")
     untested = [one.id for one in workspace.triggers.values() if not one.tests]
-    return _Ran(verdicts, took_s, untested if fits is None else [])
+    hints = [workspace.placed(trigger, problem) for trigger, problem in renders.problems()]
+    return _Ran(verdicts, took_s, untested if fits is None else [], hints)
 
 
 def _tell(ran: _Ran, output: Output, verbose: bool) -> ExitCode:
@@ -117,6 +123,7 @@ def _tell(ran: _Ran, output: Output, verbose: bool) -> ExitCode:
         data_json(report_json(ran.verdicts))
     else:
         data("\n".join(report_lines(ran.verdicts, verbose=verbose)))
+    talk_hints(ran.hints)
     if ran.untested:
         talk(f"without tests: {', '.join(sorted(ran.untested))}")
     passed = all(verdict.passed for verdict in ran.verdicts)

@@ -1,37 +1,23 @@
 """From a delivery to what is said: the definition's texts with the delivery's values.
 
-The definition is the revision that decided, not the newest one. Liquid takes 35 us to fill in one
-name, a tenth of what a delivery may cost, so texts that only fill in strings are put together
-directly, `{{ start.properties.name }}` for instance; a test holds the two equal.
+The definition is the revision that decided, not the newest one.
 """
 
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from engine.delivery.senders import Push
 from schemas.deliveries import Delivery
 from schemas.topics import Lane
 from triggers.definition import TriggerDefinition
-from triggers.texts import (
-    LOCALE_PATH,
-    OUTPUT_BYTES_MAX,
-    RenderError,
-    TextError,
-    compile_text,
-    pick_locale,
-    scope_of,
-)
+from triggers.filling import fill_text
+from triggers.texts import LOCALE_PATH, RenderError, pick_locale
 
 Definitions = Callable[[str, int], TriggerDefinition | None]
 LocalisedText = str | Mapping[str, str]
 
 KEPT_MAX = 4_000
-_PLAIN_OUTPUT = re.compile(
-    r"\{\{ *(start|event)\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*) *\}\}", re.ASCII
-)
 
 
 class _Texts(NamedTuple):
@@ -114,34 +100,4 @@ class Renderer:
 
 def fill(source: str, delivery: Delivery) -> str:
     """A text with the delivery's values. Raises `RenderError`."""
-    parts = _plain_parts(source)
-    if parts is not None:
-        text = _joined(parts, delivery.fields)
-        if text is not None:
-            return text
-    try:
-        compiled = compile_text(source)
-    except TextError as error:
-        raise RenderError(str(error)) from None
-    return compiled.render(scope_of(delivery.fields, delivery.trigger, delivery.items))
-
-
-@lru_cache(maxsize=8192)
-def _plain_parts(source: str) -> tuple[str, ...] | None:
-    """(text, root, path, text, root, path, ..., text) when that is all there is to the source."""
-    parts = tuple(_PLAIN_OUTPUT.split(source))
-    if any("{{" in text or "{%" in text for text in parts[::3]):
-        return None
-    return parts
-
-
-def _joined(parts: Sequence[str], fields: Mapping[str, Mapping[str, object]]) -> str | None:
-    """None when Liquid has to decide: a value that is missing or no string, or a long text."""
-    filled = [parts[0]]
-    for at in range(1, len(parts), 3):
-        value = fields.get(parts[at], {}).get(parts[at + 1])
-        if not isinstance(value, str):
-            return None
-        filled += (value, parts[at + 2])
-    text = "".join(filled)
-    return text if len(text) * 4 <= OUTPUT_BYTES_MAX else None
+    return fill_text(source, delivery.fields, delivery.trigger, delivery.items)

@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 from triggers.definition import Policy, TriggerDefinition
 from triggers.loader import load_workspace
 from triggers.source import read_source
-from triggers.workspace import DefinitionError
+from triggers.workspace import DefinitionError, Workspace
 
 POLICY_FILES = ("policy.yaml", "policy.json")
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -40,9 +40,20 @@ def load_folder(folder: Path, hints: list[DefinitionError] | None = None) -> Fol
 
 def load_texts(files: dict[str, str], hints: list[DefinitionError] | None = None) -> Folder:
     """Check the texts of a workspace, by their name relative to it. Raises DefinitionErrors."""
-    workspace = load_workspace(files, zones=available_timezones())
+    workspace = load_zoned(files)
     if hints is not None:
         hints.extend(workspace.hints)
+    return written_folder(files, workspace)
+
+
+def load_zoned(files: dict[str, str]) -> Workspace:
+    """Check the texts of a workspace, with the time zones of this machine. Raises
+    DefinitionErrors."""
+    return load_workspace(files, zones=available_timezones())
+
+
+def written_folder(files: dict[str, str], workspace: Workspace) -> Folder:
+    """The definitions of a workspace that stand in these files of its."""
     written = {name for file in POLICY_FILES if file in files for name in _names(file, files[file])}
     policies = {name: made for name, made in workspace.policies.items() if name in written}
     return Folder(workspace.triggers, policies, workspace.documents)

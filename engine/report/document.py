@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from engine.report.canaries import Canary, Compared, side_by_side
 from engine.report.counters import Counted, stages
 from engine.report.funnel import Funnel, funnel_json, funnel_of
 from engine.report.plans import Plan
@@ -13,6 +14,7 @@ from engine.report.readout import Comparison, Effect, Readout, compare
 from engine.report.score import rating
 from engine.report.sequences import TUNED_FOR_USERS, Interval
 from engine.report.weeks import Week, Year, week_name, weeks_of, year_of
+from triggers.buckets import BUCKETS
 
 
 class Days(NamedTuple):
@@ -29,6 +31,7 @@ class Days(NamedTuple):
 
 
 EVER: Final = Days()
+_NO_CANARIES: Final[Mapping[str, Canary]] = {}
 
 
 class Group(NamedTuple):
@@ -41,20 +44,24 @@ class Group(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What became of one trigger. `experiments`: of the revisions that shared users out."""
+    """What became of one trigger. `experiments`: of the revisions that shared users out.
+    `canary`: both revisions, while there is one."""
 
     funnel: Funnel
     groups: dict[Group, Funnel]
     experiments: dict[int, Readout]
+    canary: Compared | None = None
 
 
 class Report(NamedTuple):
-    """`year` None: nobody was reached, or the days end earlier than the counters."""
+    """`year` None: nobody was reached, or the days end earlier than the counters. `notes`: what
+    these options leave out, and why."""
 
     days: Days
     triggers: dict[str, Told]
     weeks: list[Week]
     year: Year | None
+    notes: tuple[str, ...] = ()
 
 
 def make_report(
@@ -62,9 +69,10 @@ def make_report(
     plans: Mapping[str, Mapping[int, Plan]],
     days: Days = EVER,
     only: str | None = None,
+    canaries: Mapping[str, Canary] = _NO_CANARIES,
 ) -> Report:
-    """Put counters together. `plans`: of each trigger's revisions. `only`: this trigger alone. An
-    experiment counts from its first day on."""
+    """Put counters together. `plans`: of each trigger's revisions. `only`: this trigger alone.
+    `canaries`: those in force. An experiment counts from its first day on."""
     seen = [row for row in rows if not days.are_over(row.day)]
     late = days.before is not None and any(days.are_over(row.day) for row in rows)
     inside = [row for row in seen if days.holds(row.day)]
@@ -76,13 +84,43 @@ def make_report(
                 funnel_of(row for row in inside if row.trigger == name),
                 _groups(row for row in inside if row.trigger == name),
                 _readouts((row for row in seen if row.trigger == name), plans.get(name, {})),
+                _canary((row for row in inside if row.trigger == name), canaries.get(name), days),
             )
             for name in names
             if only in (None, name)
         },
         weeks_of(inside) if only is None else [],
         year_of(seen) if only is None and not late else None,
+        tuple(_left_out(seen, days, late=late, only=only)),
     )
+
+
+def _canary(rows: Iterable[Counted], canary: Canary | None, days: Days) -> Compared | None:
+    return None if canary is None else side_by_side(rows, canary, days.since)
+
+
+def _left_out(seen: list[Counted], days: Days, *, late: bool, only: str | None) -> Iterable[str]:
+    """Why tables about users are short or not there."""
+    weeks, year = weeks_of(seen), year_of(seen)
+    if only is not None:
+        if weeks or year is not None:
+            yield (
+                "messages per user and week and the yearly rate are of all triggers together: "
+                "leave TRIGGER out to see them"
+            )
+        return
+    cut = sum(not days.holds(week.day) for week in weeks)
+    if cut:
+        what = "1 week that began" if cut == 1 else f"{cut:,} weeks that began"
+        yield (
+            f"{what} before {day_text(days.since or 0)} left out of messages per user and week: "
+            "a user's messages are counted by whole weeks, from Monday on"
+        )
+    if late and year is not None:
+        yield (
+            "the yearly rate is not told with --to: a user counts at the day they were last "
+            "reached, so only the year up to now is known"
+        )
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -96,6 +134,7 @@ def report_json(report: Report) -> dict[str, Any]:
             {"week": week_name(week.day), **week._asdict(), "day": day_text(week.day)}
             for week in report.weeks
         ],
+        "notes": list(report.notes),
         "year": None
         if report.year is None
         else {
@@ -143,6 +182,22 @@ def _told(told: Told) -> dict[str, Any]:
         "experiments": [
             {"revision": revision, **_experiment(found)}
             for revision, found in told.experiments.items()
+        ],
+        "canary": None if told.canary is None else _compared(told.canary),
+    }
+
+
+def _compared(found: Compared) -> dict[str, Any]:
+    return {
+        "since": day_text(found.since),
+        "revisions": [
+            {
+                "role": side.role,
+                "revision": side.revision,
+                "share": side.share / BUCKETS,
+                **funnel_json(side.funnel),
+            }
+            for side in found.sides
         ],
     }
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Final
 
+from engine.report.canaries import Compared
 from engine.report.document import Report, Told, day_text
 from engine.report.funnel import STAGES, Funnel, add_funnels
 from engine.report.plans import GLOBAL_CONTROL, TREATED
@@ -18,6 +19,8 @@ from engine.report.readout import (
 from engine.report.score import rating
 from engine.report.sequences import Interval
 from engine.report.weeks import week_name
+from triggers.exposure import LASTS_MS
+from triggers.state import DAY_MS
 
 #: Weeks shown; the JSON has all.
 WEEKS_SHOWN: Final = 8
@@ -38,11 +41,51 @@ def report_lines(report: Report, by: str | None = None) -> list[str]:
         lines += [f"{'the beginning' if since is None else day_text(since)} to {end} (UTC)", ""]
     lines += _funnels(report, by)
     for name, told in report.triggers.items():
-        for revision in sorted(told.experiments)[-1:]:
-            lines += ["", f"experiment of {name}, revision {revision}"]
-            lines += _experiment(told.experiments[revision])
+        if told.canary is not None:
+            lines += ["", *_canary(name, told.canary)]
+        for revision in _shown(told):
+            readout = told.experiments[revision]
+            what = "global control" if GLOBAL_CONTROL in readout.shares else "experiment"
+            lines += ["", f"{what} of {name}, revision {revision}", *_experiment(readout)]
     lines += _weeks(report)
+    lines += ["", *(f"note: {note}" for note in report.notes)] if report.notes else []
     return lines
+
+
+def _shown(told: Told) -> list[int]:
+    """The newest revision that shared users out; beside a canary that of everyone else too."""
+    revisions = sorted(told.experiments)
+    if told.canary is None:
+        return revisions[-1:]
+    return [side.revision for side in told.canary.sides if side.revision in told.experiments]
+
+
+def _canary(trigger: str, found: Compared) -> list[str]:
+    """A column for each revision, a line for each stage and each reason of a refusal."""
+    names = [side.name for side in found.sides]
+    sides = [_of_side(side.funnel) for side in found.sides]
+    rows = [
+        [name, *(side.get(name, "0") for side in sides)]
+        for name in dict.fromkeys(name for side in sides for name in side)
+    ]
+    return [
+        f"canary of {trigger}, from {day_text(found.since)} on: {names[0]} vs {names[1]}",
+        *aligned(["", *(f"{side.role} {side.revision}".upper() for side in found.sides)], rows, 1),
+    ]
+
+
+def _of_side(funnel: Funnel) -> dict[str, str]:
+    made = funnel.stages["prepared"]
+    cells = {"matched": f"{funnel.matched:,}"}
+    for name, count in funnel.stages.items():
+        rate = f" ({count / made:.1%})" if made and name != "prepared" else ""
+        cells[name.replace("_", " ")] = f"{count:,}{rate}"
+    cells["value"] = f"{funnel.value:,.2f}"
+    for reason, count in funnel.suppressed.items():
+        cells[f"suppressed {reason}"] = f"{count:,}"
+    for reason, count in funnel.failed.items():
+        cells[f"not handed over {reason}"] = f"{count:,}"
+    return cells
 
 
 def _funnels(report: Report, by: str | None) -> list[str]:
@@ -70,7 +113,28 @@ def _labelled(told: Told, by: str | None) -> Iterable[tuple[list[str], Funnel]]:
         value = getattr(group, by)
         label = day_text(group.day) if by == "day" else str(value)
         found.setdefault(label, []).append(funnel)
-    return [([label or "-"], add_funnels(funnels)) for label, funnels in found.items()]
+    added = {label: add_funnels(funnels) for label, funnels in found.items()}
+    if by == "variant":
+        added = _of_arms(added)
+    return [([label or "-"], funnel) for label, funnel in added.items()]
+
+
+def _of_arms(found: dict[str, Funnel]) -> dict[str, Funnel]:
+    """MATCHED is counted without an arm: here each arm gets its candidates, and what was refused
+    before there was one stays behind."""
+    shared = {
+        label: funnel._replace(
+            matched=funnel.stages["prepared"] + sum(funnel.suppressed.values()) + funnel.expired
+        )
+        for label, funnel in found.items()
+        if label
+    }
+    if "" not in found:
+        return shared
+    rest = sum(funnel.matched for funnel in found.values())
+    rest -= sum(funnel.matched for funnel in shared.values())
+    left = found[""]._replace(matched=rest)
+    return shared if left == add_funnels(()) else {"": left, **shared}
 
 
 def _numbers(funnel: Funnel) -> list[str]:
@@ -121,6 +185,11 @@ def _experiment(readout: Readout) -> list[str]:
     if any(found.unsubscribed for found in readout.comparisons.values()):
         sure = f"{1 - readout.alpha:.4g}"
         lines.append(f"intervals hold at every look, each with confidence {sure}")
+    if GLOBAL_CONTROL in readout.shares:
+        lines.append(
+            f"goals count for {LASTS_MS // DAY_MS} days from a user's first candidate under this "
+            "revision: the control group changes every month"
+        )
     if not readout.comparisons:
         lines.append("nothing to compare: what shares were planned is not known")
     return lines

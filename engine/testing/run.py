@@ -6,6 +6,7 @@ from engine.testing.cases import Case
 from engine.testing.compare import Line, compare
 from engine.testing.reasons import reasons
 from engine.testing.timeline import Timeline
+from triggers.lengths import Renders
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,10 @@ class Verdict:
     why: tuple[str, ...] = ()
 
 
-def run_case(case: Case) -> Verdict:
-    """Play a case and judge it. Nothing is raised for what an author can write."""
-    timeline = Timeline(case)
+def run_case(case: Case, renders: Renders | None = None) -> Verdict:
+    """Play a case and judge it; its messages are counted in `renders`. Nothing is raised for what
+    an author can write."""
+    timeline = Timeline(case, renders)
     timeline.play()
     lines = tuple(compare(case.trigger.id, case.test.expect, timeline.got))
     problem = None

@@ -26,6 +26,7 @@ from triggers.decide import (
 )
 from triggers.definition import TriggerDefinition
 from triggers.effects import Admitted, Effects
+from triggers.lengths import Renders
 from triggers.program import NO_HITS, Hits
 from triggers.state import DAY_MS, Device, Instance, UserState
 from triggers.testcases import TEST_USER, GivenEvent
@@ -71,9 +72,11 @@ class Step:
 
 @dataclass(slots=True)
 class Timeline:
-    """Plays one case. `started`: the trigger's pattern has begun to match, or waits for silence."""
+    """Plays one case. `renders` counts the messages that are too long. `started`: the trigger's
+    pattern has begun to match, or waits for silence."""
 
     case: Case
+    renders: Renders | None = None
     got: list[Got] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     started: bool = False
@@ -251,6 +254,8 @@ class Timeline:
                 title, body = said.title, said.body
             except RenderError as problem:
                 error = str(problem)
+            if self.renders is not None:
+                self.renders.look(admitted)
         return Got(
             decision.at_ms - self.case.test.now_ms,
             decision.trigger,

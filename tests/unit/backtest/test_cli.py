@@ -225,3 +225,35 @@ def test_an_empty_history_gives_an_empty_report(folder: Path) -> None:
     answer = tripline("backtest", folder, "-e", path, "--html", page, "-o", "json")
     assert json.loads(answer.stdout)["events"] == 0
     assert "<h1>" in page.read_text()
+
+
+def test_texts_that_were_rendered_too_long_are_warned_of_where_they_stand(
+    tmp_path: Path, events: Path
+) -> None:
+    made = tmp_path / "says"
+    (made / "triggers").mkdir(parents=True)
+    (made / "triggers" / "look.yaml").write_text(
+        "id: look\nstate: live\nwhen: {event: Product Viewed}\n"
+        "message: {push: {title: 'For {{ trigger.id }}', body: ok}}\n"
+    )
+    set_ = ("--set", "policy.default.text.title_max=5")
+    answer = tripline("backtest", made, "-e", events, "-o", "json", *set_)
+    assert json.loads(answer.stdout)["triggers"]["look"]["admitted"] == 3
+    assert answer.stderr == (
+        "hint: triggers/look.yaml:4:25: this title was longer than 5 characters "
+        "(`text.title_max` of its policy) in 3 of 3 messages, the longest has 8: 'For look'\n"
+    )
+    assert tripline("backtest", made, "-e", events).stderr == ""
+
+
+def test_messages_that_cannot_be_rendered_are_warned_of(tmp_path: Path, events: Path) -> None:
+    made = tmp_path / "says"
+    (made / "triggers").mkdir(parents=True)
+    (made / "triggers" / "look.yaml").write_text(
+        "id: look\nstate: live\nwhen: {event: Product Viewed}\n"
+        "message: {push: {title: 'For {{ event.properties.nobody }}', body: ok}}\n"
+    )
+    assert (
+        "hint: triggers/look.yaml:4:25: this title could not be rendered in 3 of 3 messages, which "
+        "end TEMPLATE_ERROR: "
+    ) in tripline("backtest", made, "-e", events).stderr

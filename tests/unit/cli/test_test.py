@@ -123,3 +123,24 @@ async def test_watch_runs_again_when_a_file_changes_and_survives_a_broken_one(
         finally:
             watching.kill()
     assert watching.returncode == 0
+
+
+def test_texts_that_tests_render_too_long_are_warned_of_with_the_worst(folder: Path) -> None:
+    rows = "".join(
+        f"  - name: {name}\n"
+        f"    events: [{{at: 1m, event: Opened, properties: {{name: {name}}}}}]\n"
+        "    expect: [{at: 1m, outcome: ADMITTED}]\n"
+        for name in ("Bo", "Maximiliana", "Maximilian")
+    )
+    (folder / "triggers" / "hello.yaml").write_text(
+        "id: hello\nwhen: {event: Opened}\n"
+        "message: {push: {title: 'Hi {{ event.properties.name }}', body: ok}}\n"
+        f"tests:\n{rows}"
+    )
+    (folder / "policy.yaml").write_text("default: {text: {title_max: 8}}\n")
+    code, _, stderr = run(folder)
+    assert code == 0
+    assert stderr.splitlines()[0] == (
+        "hint: triggers/hello.yaml:3:25: this title was longer than 8 characters "
+        "(`text.title_max` of its policy) in 2 of 3 messages, the longest has 14: 'Hi Maximiliana'"
+    )

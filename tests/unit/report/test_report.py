@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.report.canaries import Canary
 from engine.report.counters import BadCounter, Counted, add_up, read_counters
 from engine.report.document import Days, Report, make_report, report_json
 from engine.report.plans import Plan
@@ -191,3 +192,87 @@ def test_a_line_for_each_day_sums_up_to_the_line_of_the_trigger() -> None:
 
     for by in ("revision", "variant", "channel", "day"):
         assert numbers(by).tolist() == numbers(None).tolist()
+
+
+CANARY = Canary(revision=7, live=6, share=1_000, since=TUESDAY)
+OF_BOTH = {
+    f"cart|6||{MONDAY}|MATCHED|": 500,
+    f"cart|6||{TUESDAY}|MATCHED|": 100,
+    f"cart|6||{TUESDAY}|COOLDOWN|": 20,
+    f"cart|6||{TUESDAY}|ADMITTED|push": 80,
+    f"cart|6||{TUESDAY}|CLICKED|push": 8,
+    f"cart|7||{TUESDAY}|MATCHED|": 10,
+    f"cart|7||{TUESDAY}|ADMITTED|push": 10,
+    f"cart|7||{TUESDAY}|CLICKED|push": 2,
+}
+
+
+def test_a_canary_stands_beside_the_live_revision_with_names_and_shares() -> None:
+    found = make_report(read_counters(OF_BOTH), {}, canaries={"cart": CANARY})
+    lines = report_lines(found)
+    first = lines.index(
+        "canary of cart, from 2026-11-03 on: canary revision 7, 10 % of users vs live revision 6, "
+        "90 % of users"
+    )
+    table = [" ".join(line.split()) for line in lines[first + 1 :]]
+    assert table[:3] == ["CANARY 7 LIVE 6", "matched 10 100", "prepared 10 80"]
+    assert "clicked 2 (20.0%) 8 (10.0%)" in table
+    assert "suppressed COOLDOWN 0 20" in table
+    sides = report_json(found)["triggers"]["cart"]["canary"]["revisions"]
+    named = [(side["role"], side["revision"], side["share"], side["matched"]) for side in sides]
+    assert named == [("canary", 7, 0.1, 10), ("live", 6, 0.9, 100)]
+
+
+def test_without_a_canary_none_is_told() -> None:
+    found = make_report(read_counters(OF_BOTH), {})
+    assert report_json(found)["triggers"]["cart"]["canary"] is None
+    assert not [line for line in report_lines(found) if line.startswith("canary")]
+
+
+def test_the_experiments_of_a_canary_and_of_the_live_revision_are_both_told() -> None:
+    rows = {f"cart|{revision}|a|{TUESDAY}|USERS|": 5 for revision in (5, 6, 7)}
+    found = make_report(read_counters(rows), {}, canaries={"cart": CANARY})
+    told = [line for line in report_lines(found) if line.startswith("experiment of")]
+    assert told == ["experiment of cart, revision 7", "experiment of cart, revision 6"]
+
+
+def test_candidates_stand_on_the_line_of_their_variant() -> None:
+    rows = {
+        f"cart|1||{MONDAY}|MATCHED|": 100,
+        f"cart|1||{MONDAY}|COOLDOWN|": 30,
+        f"cart|1|control|{MONDAY}|CONTROL|": 20,
+        f"cart|1|a|{MONDAY}|ADMITTED|push": 50,
+    }
+
+    def matched() -> list[list[str]]:
+        lines = report_lines(make_report(read_counters(rows), {}), "variant")
+        return [line.split()[:3] for line in lines if line.startswith("cart")]
+
+    assert matched() == [["cart", "-", "30"], ["cart", "a", "50"], ["cart", "control", "20"]]
+    rows[f"cart|1||{MONDAY}|MATCHED|"] = 70
+    del rows[f"cart|1||{MONDAY}|COOLDOWN|"]
+    assert matched() == [["cart", "a", "50"], ["cart", "control", "20"]]
+
+
+def test_weeks_that_from_leaves_out_are_accounted_for() -> None:
+    (note,) = report(Days(TUESDAY, None)).notes
+    assert note == (
+        "1 week that began before 2026-11-03 left out of messages per user and week: a user's "
+        "messages are counted by whole weeks, from Monday on"
+    )
+    assert f"note: {note}" in report_lines(report(Days(TUESDAY, None)))
+    assert report(Days(MONDAY, None)).notes == ()
+
+
+def test_what_one_trigger_and_to_leave_out_is_accounted_for() -> None:
+    assert "leave TRIGGER out" in report(only="cart").notes[0]
+    assert "not told with --to" in report(Days(None, TUESDAY)).notes[0]
+    assert report().notes == ()
+
+
+def test_a_global_control_readout_says_for_how_long_goals_count() -> None:
+    rows = {f"cart|1|{name}|{MONDAY}|USERS|": 5 for name in ("", "global_control")}
+    plans = {"cart": {1: Plan({"global_control": 1_000, "": 9_000})}}
+    lines = report_lines(make_report(read_counters(rows), plans))
+    assert "global control of cart, revision 1" in lines
+    assert [line for line in lines if line.startswith("goals count for 28 days")]

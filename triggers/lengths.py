@@ -1,0 +1,186 @@
+"""How long a text is for who reads it, held against the `text` limits of its policy.
+
+Length is counted in graphemes, what a reader takes for one character: a flag and a family emoji are
+one each. What a placeholder will say is known only when it is filled in, so a definition tells a
+lower bound and `Renders` counts what messages really said.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from liquid.builtin.content import ContentNode
+from liquid.builtin.tags.comment_tag import CommentNode
+from wcwidth import iter_graphemes
+
+from triggers.definition import DEFAULT_POLICY, Policy, TextLimits, TriggerDefinition
+from triggers.effects import Admitted
+from triggers.filling import Fields, fill_text
+from triggers.messages import Message
+from triggers.problems import Location, Problem
+from triggers.texts import LOCALE_PATH, RenderError, compile_text, pick_locale
+
+_PARTS = ("title", "body")
+_EXAMPLE_CHARS_MAX = 160
+
+
+def graphemes(text: str) -> int:
+    """How many characters a reader sees."""
+    if text.isascii():
+        return len(text) - text.count("\r\n")
+    return sum(1 for _ in iter_graphemes(text))
+
+
+def least_length(source: str) -> tuple[int, bool]:
+    """What a template says at least, in graphemes, and whether it says always the same.
+
+    What stands within a tag (`{% if %}`) may not be said at all and counts nothing.
+    """
+    nodes = compile_text(source).template.nodes
+    said = [node.text for node in nodes if isinstance(node, ContentNode)]
+    fixed = all(isinstance(node, ContentNode | CommentNode) for node in nodes)
+    return (graphemes("".join(said)) if fixed else sum(map(graphemes, said))), fixed
+
+
+class _Place(NamedTuple):
+    """One text of a definition: `part` is `title` or `body`."""
+
+    location: Location
+    part: str
+    source: str
+
+
+def _places(definition: TriggerDefinition) -> Iterator[_Place]:
+    for location, message in _messages(definition):
+        for part in _PARTS:
+            texts: str | Mapping[str, str] = getattr(message.push, part)
+            here = (*location, "push", part)
+            if isinstance(texts, str):
+                yield _Place(here, part, texts)
+            else:
+                for locale, source in texts.items():
+                    yield _Place((*here, locale), part, source)
+
+
+def _messages(definition: TriggerDefinition) -> Iterator[tuple[Location, Message]]:
+    if definition.message is not None:
+        yield ("message",), definition.message
+    for name, message in definition.messages.items():
+        yield ("messages", name), message
+    if definition.experiment is not None:
+        for name, variant in definition.experiment.variants.items():
+            if variant.set_ is not None and variant.set_.message is not None:
+                location = ("experiment", "variants", name, "set", "message")
+                yield location, variant.set_.message
+
+
+def _most(limits: TextLimits, part: str) -> int:
+    return limits.title_max if part == "title" else limits.body_max
+
+
+def written_problems(definition: TriggerDefinition, limits: TextLimits) -> Iterator[Problem]:
+    """The texts that are too long whatever is filled in."""
+    for place in _places(definition):
+        length, fixed = least_length(place.source)
+        most = _most(limits, place.part)
+        if length > most:
+            what = "is" if fixed else "is at least"
+            rest = "" if fixed else ", before its values are filled in"
+            yield Problem(
+                place.location,
+                f"this {place.part} {what} {length} characters long{rest}: "
+                f"its policy wants {most} at most (`text.{place.part}_max`)",
+            )
+
+
+class _Count:
+    """What became of one text. `worst` is the longest one said; `failed` could not be rendered."""
+
+    __slots__ = ("failed", "failed_why", "over", "said", "worst", "worst_length")
+
+    def __init__(self) -> None:
+        self.said = self.over = self.worst_length = self.failed = 0
+        self.worst = self.failed_why = ""
+
+
+class Renders:
+    """Renders messages to count those that are too long, by text: as many counts as texts."""
+
+    def __init__(
+        self, definitions: Mapping[str, TriggerDefinition], policies: Mapping[str, Policy]
+    ) -> None:
+        self._definitions = definitions
+        self._limits = {
+            name: policies.get(found.policy, policies.get(DEFAULT_POLICY, Policy())).text
+            for name, found in definitions.items()
+        }
+        self._messages: dict[tuple[str, str, str], Message | None] = {}
+        self._counts: dict[tuple[str, str, str], _Count] = {}
+
+    def look(self, admitted: Admitted) -> None:
+        """Count one message; what is withheld from a control group is none."""
+        if admitted.ghost:
+            return
+        trigger = admitted.trigger.id
+        key = (trigger, admitted.text, admitted.variant)
+        if key not in self._messages:
+            self._messages[key] = self._definitions[trigger].message_of(*key[1:])
+        message = self._messages[key]
+        if message is None:
+            return
+        locale = admitted.event_fields.get(LOCALE_PATH)
+        fields = {"start": admitted.start_fields, "event": admitted.event_fields}
+        items = tuple({"start": start, "event": event} for start, event in admitted.items)
+        push = message.push
+        for part, texts in (("title", push.title), ("body", push.body)):
+            self._count(trigger, part, pick_locale(texts, locale), fields, items)
+
+    def _count(
+        self, trigger: str, part: str, source: str, fields: Fields, items: tuple[Fields, ...]
+    ) -> None:
+        count = self._counts.get((trigger, part, source))
+        if count is None:
+            count = self._counts[trigger, part, source] = _Count()
+        count.said += 1
+        try:
+            said = fill_text(source, fields, trigger, items)
+        except RenderError as error:
+            count.failed += 1
+            count.failed_why = str(error)
+            return
+        most = _most(self._limits[trigger], part)
+        # There are at least as many code points as graphemes: most texts need no count.
+        if len(said) <= most or (length := graphemes(said)) <= most:
+            return
+        count.over += 1
+        if length > count.worst_length:
+            count.worst_length, count.worst = length, said
+
+    def problems(self) -> Iterator[tuple[str, Problem]]:
+        """What to warn of, each with its trigger: texts that were too long in some messages, that
+        could not be rendered, and those nobody was sent that are too long as they are written."""
+        for trigger, definition in self._definitions.items():
+            limits = self._limits[trigger]
+            written = {one.location: one for one in written_problems(definition, limits)}
+            for place in _places(definition):
+                count = self._counts.get((trigger, place.part, place.source))
+                if count is not None:
+                    for message in _said(count, place.part, _most(limits, place.part)):
+                        yield trigger, Problem(place.location, message)
+                if (count is None or not count.over) and place.location in written:
+                    yield trigger, written[place.location]
+
+
+def _said(count: _Count, part: str, most: int) -> Iterator[str]:
+    if count.over:
+        example = count.worst[:_EXAMPLE_CHARS_MAX]
+        cut = "..." if len(count.worst) > _EXAMPLE_CHARS_MAX else ""
+        yield (
+            f"this {part} was longer than {most} characters (`text.{part}_max` of its policy) in "
+            f"{count.over:,} of {count.said:,} messages, the longest has {count.worst_length}: "
+            f"{example!r}{cut}"
+        )
+    if count.failed:
+        yield (
+            f"this {part} could not be rendered in {count.failed:,} of {count.said:,} messages, "
+            f"which end TEMPLATE_ERROR: {count.failed_why}"
+        )
