@@ -171,9 +171,12 @@ def check_quiet(candidate: Candidate, state: UserState, at: int) -> Reason | Non
     """The quiet hours of the policy (not for transactional messages) and the trigger's `send_at`,
     by the clock of the user's time zone."""
     hours = hours_of(candidate, at)
-    if hours is None or opening(hours, candidate, state, at) <= at:
+    if hours is None:
         return None
-    return Reason.QUIET_HOURS
+    if candidate.held_at and at > candidate.held_at + hours.at_most_ms:
+        # It was on its way to another profile when its hours opened, or its time ended.
+        return Reason.QUIET_HOURS
+    return Reason.QUIET_HOURS if opening(hours, candidate, state, at) > at else None
 
 
 def hours_of(candidate: Candidate, at: int) -> Hours | None:

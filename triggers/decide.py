@@ -131,7 +131,7 @@ def apply_event(
     if candidates:
         _propose(program, state, candidates, a, out)
     if changed:
-        _settle(program, user, state, out)
+        _settle(program, user, state, a, out)
     return changed
 
 
@@ -148,7 +148,7 @@ def apply_merge(
     if moved is not None and not is_blank(moved):
         out.evicted["moved"] += lighten(moved)
         out.merges.append(Merge(user, known, a, moved))
-    _settle(program, user, state, out)
+    _settle(program, user, state, a, out)
     return True
 
 
@@ -159,14 +159,17 @@ def apply_merged(
     program = program.for_user(user)
     fire_before(program, user, state, a, out)
     instances.count(state, -1, out)
+    moves = state.zone != moved.zone
     absorb(program, user, state, moved, a, out)
     instances.count(state, 1, out)
+    if moves and state.held:
+        holding.look_again(program, user, state, a)
     holding.bound(program, user, state, a, out)
     if state.consent is not None:
         recall_forbidden(program, state, a, out)
         if refuses_profiling(state.consent):
             forget_profile(program, user, state, a, out)
-    _settle(program, user, state, out)
+    _settle(program, user, state, a, out)
     return True
 
 
@@ -186,7 +189,7 @@ def apply_outcome(
             break
     else:
         if changed:
-            _settle(program, user, state, out)
+            _settle(program, user, state, a, out)
         return changed
     state.pending.remove(pending)
     if record.reason in REFUNDED:
@@ -215,7 +218,7 @@ def apply_outcome(
         # What follows is later than the message, also where every message is accepted at once
         # (backtest), so it does not compete with it.
         _propose(program, state, candidates, a, out, pending.at + 1)
-    _settle(program, user, state, out)
+    _settle(program, user, state, a, out)
     return True
 
 
@@ -233,7 +236,7 @@ def _apply_reaction(
     changed |= _hear(program, user, state, answer, event, e, a, candidates, out)
     _propose(program, state, candidates, a, out)
     if changed:
-        _settle(program, user, state, out)
+        _settle(program, user, state, a, out)
     return changed
 
 
@@ -342,12 +345,12 @@ def fire_before(program: Program, user: str, state: UserState, limit_ms: int, ou
     changed = False
     if program.withdrawn and _withdraw(program, user, state, out):
         changed = True
-        _settle(program, user, state, out)
+        _settle(program, user, state, 0, out)
     while 0 < state.due < limit_ms:
         changed = True
         due = state.due
         _fire(program, user, state, due, limit_ms, out)
-        _settle(program, user, state, out)
+        _settle(program, user, state, 0, out)
     return changed
 
 
@@ -356,9 +359,17 @@ def _withdraw(program: Program, user: str, state: UserState, out: Effects) -> bo
     return holding.withdraw(program, user, state, out) or withdrawn
 
 
-def _settle(program: Program, user: str, state: UserState, out: Effects) -> None:
-    """After a change: when to wake up next, and whether anything is left of the user."""
+def _settle(program: Program, user: str, state: UserState, a: int, out: Effects) -> None:
+    """After a change by a record appended at `a`, 0 for a timer: when to wake up next, and whether
+    anything is left of the user.
+
+    What the record makes due in a past of which is forgotten what was sent (activity that was told
+    after days, a merge that an outage held up) is decided where that is still known.
+    """
     state.due = next_due(program, state)
+    if 0 < state.due < a - retention.LOOK_BACK_MS:
+        state.decided_at = max(state.decided_at, a - retention.LOOK_BACK_MS)
+        state.due = next_due(program, state)
     if is_blank(state):
         out.forgotten[user] = len(out.journal)
 

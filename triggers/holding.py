@@ -113,7 +113,8 @@ def look_again(program: Program, user: str, state: UserState, a: int) -> None:
         hours = hours_of(candidate, a)
         if hours is not None:
             opens = opening(_waited_for(hours), candidate, state, a)
-            held.release_at = max(min(opens, held.since + hours.at_most_ms), a + 1)
+            # One whose time ends with this very record must not outlast it.
+            held.release_at = min(max(opens, a + 1), max(held.since + hours.at_most_ms, a))
 
 
 def remove(state: UserState, held: Held, out: Effects) -> None:

@@ -29,6 +29,7 @@ from triggers.effects import Admitted, Effects, FunnelKey
 from triggers.lengths import Renders
 from triggers.names import is_merging
 from triggers.program import NO_HITS, Hits, Program
+from triggers.retention import LOOK_BACK_MS
 from triggers.state import DAY_MS, UserState, is_blank
 
 #: Timers of users without events are polled once per so many events, as the live shard polls after
@@ -160,10 +161,11 @@ class Backtest:
         return slot.wake >= a and not (state.touches or state.exposed)
 
     def _postponed(self, user: str, slot: Slot, e: int, a: int) -> bool:
-        """Note activity in the slot alone; False when a timer of the user may come before it."""
+        """Note activity in the slot alone; False when a timer of the user may come before it, or
+        it is told so late that more follows from it."""
         if e <= slot.seen:
             return True
-        if slot.wake < a:
+        if slot.wake < a or e < a - LOOK_BACK_MS:
             return False
         granule_ms = self.program.granule_ms
         slot.seen = -(-e // granule_ms) * granule_ms

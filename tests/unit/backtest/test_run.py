@@ -1,9 +1,11 @@
 """Feeding events: what is postponed is never late, what is counted is right."""
 
 from collections import Counter
+from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from engine.backtest.run import Backtest
 from engine.backtest.users import Users
@@ -37,16 +39,21 @@ moments = st.lists(
         st.sampled_from((0, 1, MINUTE, HOUR, DAY, 7 * DAY, 7 * DAY + HOUR)),
         st.sampled_from(("ann", "bob", "eve")),
         st.sampled_from(NAMES),
+        st.sampled_from((0, 0, 0, HOUR, 3 * DAY, 9 * DAY)),
     ),
     max_size=25,
 )
 
 
-def history(made: list[tuple[int, str, str]]) -> list[tuple[int, Event]]:
+def history(made: list[tuple[int, str, str, int]]) -> list[tuple[int, Event]]:
+    """Some of the events are told late."""
     at, events = 0, []
-    for gap, user, name in made:
+    for gap, user, name, lag in made:
         at += gap
-        events.append(event(at, user, name))
+        a, found = event(at, user, name)
+        assert found.timestamp is not None
+        late = found.timestamp - timedelta(milliseconds=lag)
+        events.append((a, replace(found, timestamp=late)))
     return events
 
 
@@ -75,7 +82,7 @@ def decided_one_by_one(events: list[tuple[int, Event]]) -> list[Decision]:
 @settings(max_examples=150, deadline=None)
 @given(moments)
 def test_postponed_activity_decides_as_if_every_event_were_applied(
-    made: list[tuple[int, str, str]],
+    made: list[tuple[int, str, str, int]],
 ) -> None:
     events = history(made)
     _, found = decided(EVERYTHING, events, drain=True)
@@ -85,7 +92,7 @@ def test_postponed_activity_decides_as_if_every_event_were_applied(
 @settings(max_examples=60, deadline=None)
 @given(moments, st.integers(1, 9), st.integers(1, 3))
 def test_neither_batch_size_nor_packing_states_changes_a_decision(
-    made: list[tuple[int, str, str]], poll_every: int, decoded_max: int
+    made: list[tuple[int, str, str, int]], poll_every: int, decoded_max: int
 ) -> None:
     events = history(made)
     _, expected = decided(EVERYTHING, events, drain=True)
@@ -102,7 +109,7 @@ def test_neither_batch_size_nor_packing_states_changes_a_decision(
 @settings(max_examples=50, deadline=None)
 @given(moments, st.lists(st.integers(0, 24), max_size=10))
 def test_events_that_no_trigger_names_change_nothing_unless_they_are_activity(
-    made: list[tuple[int, str, str]], places: list[int]
+    made: list[tuple[int, str, str, int]], places: list[int]
 ) -> None:
     without_idle = definitions(CART, LOOK, policies=SPACED)
     events = history(made)

@@ -278,6 +278,39 @@ def test_a_cancel_that_the_other_profile_remembers_ends_what_is_held() -> None:
     assert (pending(anonymous), pending(known)) == (0, 0)
 
 
+def test_a_merge_releases_what_is_held_by_the_clock_of_the_zone_it_tells() -> None:
+    known, anonymous = night(), night()
+    anonymous.name = "a"
+    known.event("23h", "Opened")
+    # At 23:00 UTC it is 04:00 in Almaty: their quiet hours end at 04:00 UTC.
+    anonymous.identify("23h", zone="Asia/Almaty")
+    merged(known, anonymous, "24h")
+    known.fire("2d")
+    assert known.lines == ["1d4h hello m0 ADMITTED"]
+
+
+def test_what_was_on_its_way_to_another_profile_for_longer_than_its_hold_expires() -> None:
+    other = hello(id="other", when={"event": "Asked"})
+    known, anonymous = night(hello(hold={"at_most": "10h"}), other), night()
+    anonymous.program, anonymous.name = known.program, "a"
+    anonymous.event("23h", "Opened")
+    out = Effects()
+    apply_merge(anonymous.program, "a", anonymous.state, "u", ms("24h"), out)
+    [moved] = [merge.moved for merge in out.merges if merge.moved is not None]
+    known.event("40h", "Asked")
+    apply_merged(known.program, "u", known.state, moved, ms("41h"), known.effects)
+    known.fire("3d")
+    assert known.lines == ["1d16h other m0 ADMITTED", "1d16h hello m0 EXPIRED"]
+
+
+def test_a_hold_whose_time_ends_with_a_change_of_the_zone_is_not_held_beyond_it() -> None:
+    user = night(hello(hold={"at_most": "1h"}))
+    user.event("23h", "Opened")
+    user.identify("24h", zone="America/New_York")
+    user.fire("2d")
+    assert user.lines == ["1d hello m0 ADMITTED"]
+
+
 # --- usual hour ---
 
 

@@ -11,7 +11,8 @@ from tests.reference.machines import World, row_of
 from tests.reference.workloads import Case, case
 from tests.unit.triggers.user import CART, HELLO, User, ms, program_of
 from triggers import retention
-from triggers.decide import fire_before, next_due
+from triggers.decide import apply_merge, apply_merged, fire_before, next_due
+from triggers.effects import Effects
 from triggers.state import Pending, UserState, is_blank
 
 SEEDS = 60
@@ -147,3 +148,29 @@ def test_a_user_of_whom_something_counts_is_not_blank(kept: UserState) -> None:
 
 def test_a_new_user_is_blank() -> None:
     assert is_blank(UserState())
+
+
+def test_what_is_told_days_late_is_not_decided_where_nobody_knows_what_was_sent() -> None:
+    silence = {"id": "silence", "state": "live", "when": {"idle": "1d"}, "cooldown": "12h"}
+    user = User(program_of(silence))
+    user.event("0s", "Looked")
+    user.event("3d", "Looked", e="10m")
+    user.fire("4d")
+    first, second = (decision.at_ms for decision in user.effects.decisions)
+    # Its silence was over after 1d10m; that it was spoken of a little earlier is forgotten by then.
+    assert first < ms("1d10m")
+    assert second == ms("2d")
+    assert [decision.reason for decision in user.effects.decisions] == [None, None]
+
+
+def test_what_a_merge_brings_days_late_is_not_decided_where_nobody_knows_what_was_sent() -> None:
+    program = program_of(CART, HELLO, spacing="12h")
+    known, anonymous = User(program), User(program, name="a")
+    anonymous.event("0s", "Added")
+    out = Effects()
+    apply_merge(program, "a", anonymous.state, "u", ms("1h"), out)
+    [moved] = [merge.moved for merge in out.merges if merge.moved is not None]
+    known.event("1h", "Opened")
+    apply_merged(program, "u", known.state, moved, ms("3d"), known.effects)
+    known.fire("4d")
+    assert known.lines == ["1h hello m0 ADMITTED", "2d cart m0 ADMITTED"]
