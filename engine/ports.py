@@ -159,6 +159,9 @@ class ShardStore(Protocol):
     async def pending(self, shard: int) -> dict[str, int]:
         """How many instances are pending, by `trigger|revision` under which they were armed."""
 
+    async def claims(self, shard: int, user: str) -> list[Reached]:
+        """What the user's gate ring holds, oldest first."""
+
     async def aclose(self) -> None:
         """Give back connections."""
 

@@ -39,7 +39,7 @@ from triggers.consenting import (
 )
 from triggers.devices import register_device, remove_dead
 from triggers.effects import Admitted, Effects, Journal, Merge, Reached
-from triggers.merging import absorb, freeze, lighten, merge_of
+from triggers.merging import absorb, freeze, lighten, merge_of, recall_marketing
 from triggers.names import is_merging, outcome_name
 from triggers.notes import NoteRole, is_new, note_event
 from triggers.paths import key_of
@@ -143,6 +143,7 @@ def apply_merge(
     changed = fire_before(program, user, state, a, out)
     if state.merged_into == known:
         return changed
+    recall_marketing(state, a, out)
     instances.count(state, -1, out)
     moved = freeze(state, known)
     if moved is not None and not is_blank(moved):

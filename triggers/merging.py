@@ -5,7 +5,9 @@ which from then on only says where its records go; `absorb` adds it to the known
 devices and relations are moved, caps united, cooldowns and remembered cancels kept, and a cancel
 known to one profile ends the instances of the other as if they had always been one.
 
-An admitted delivery stays with the profile it was admitted for: its ledger is in that shard.
+An admitted delivery stays with the profile it was admitted for: its ledger is in that shard. What
+is marketing and not on its way yet is called back (`recall_marketing`), and the claims of the gate
+are copied (`engine.stream.shard`): limits hold for both profiles in the time of sending, too.
 """
 
 import msgspec
@@ -15,7 +17,7 @@ from schemas.reasons import Outcome
 from triggers import absence, attribution
 from triggers.caps import unite_sent_by
 from triggers.consent import unite
-from triggers.effects import Effects, Journal
+from triggers.effects import Effects, Journal, Recall
 from triggers.endings import ended, ended_waiting
 from triggers.funnel import conclude
 from triggers.notes import absorb_notes
@@ -67,6 +69,15 @@ def freeze(state: UserState, known: str) -> UserState | None:
             setattr(state, name, empty)
     state.merged_into = known
     return None if was_frozen else moved
+
+
+def recall_marketing(state: UserState, a: int, out: Effects) -> None:
+    """Call back what is under way to a profile that becomes a part of another one. The gate knows
+    only what each of them was sent: nothing else keeps both from being sent something at once."""
+    for pending in state.pending:
+        if pending.counts and not pending.cancelled:
+            pending.cancelled = True
+            out.cancelled.append(Recall(pending.delivery.hex(), a))
 
 
 def lighten(state: UserState) -> bool:

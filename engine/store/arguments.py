@@ -6,11 +6,14 @@ here, because joining strings costs Redis more than it costs us.
 
 from collections.abc import Iterable
 
+import msgspec
+
 from engine.ports import Claim, Commit, CommitResult, CommitStatus, GateAnswer, Position, Verdict
 from engine.store import functions
 from engine.store.link import Argument, Command, Reply
 from schemas.deliveries import Limits
 from schemas.reasons import Reason
+from triggers.effects import Reached
 from triggers.program import Withdrawals
 
 
@@ -155,6 +158,16 @@ def _meta(commit: Commit) -> list[Argument]:
     for trigger, withdrawals in commit.withdrawn.items():
         fields += (f"x{trigger}", pack_withdrawals(withdrawals))
     return fields
+
+
+def unpack_claims(user: str, packed: bytes) -> list[Reached]:
+    """The claims of a gate ring."""
+    _, *claims = msgspec.msgpack.decode(packed)
+    parts = (claims[part::4] for part in range(4))
+    return [
+        Reached(user, str(name), str(trigger), int(at), str(category))
+        for at, name, trigger, category in zip(*parts, strict=True)
+    ]
 
 
 def _add_rings(words: list[Argument], commit: Commit, tag: str) -> None:

@@ -21,6 +21,7 @@ from engine.ports import (
 from engine.store.dump import empty_dump
 from engine.store.keys import JOURNAL_MAX
 from engine.store.ring import Claimed, Ring
+from triggers.effects import Reached
 from triggers.program import Withdrawals
 
 #: A counter of Redis has 64 bits.
@@ -126,6 +127,11 @@ class MemoryStore:
     async def journal(self, shard: int, user: str) -> list[bytes]:
         """See `ShardStore.journal`."""
         return list(self._shard(shard).journal.get(user, []))
+
+    async def claims(self, shard: int, user: str) -> list[Reached]:
+        """See `ShardStore.claims`."""
+        ring = self._shard(shard).rings.get(user) or Ring()
+        return [Reached(user, name, trigger, at, where) for at, name, trigger, where in ring.claims]
 
     async def funnel(self, shard: int) -> dict[str, int]:
         """See `ShardStore.funnel`."""

@@ -24,6 +24,7 @@ from engine.store.dump import dump_redis
 from engine.store.keys import shard_tag
 from engine.store.link import Command, LinkSettings, Reply
 from engine.store.routes import Routes, slot_of, store_errors, topology_of
+from triggers.effects import Reached
 
 log = structlog.get_logger(__name__)
 
@@ -150,6 +151,12 @@ class RedisStore:
         tag, _ = self._place(shard)
         entries: list[bytes] = await self._ask(shard, ["LRANGE", f"{tag}j:{user}", 0, -1])
         return entries
+
+    async def claims(self, shard: int, user: str) -> list[Reached]:
+        """See `ShardStore.claims`."""
+        tag, _ = self._place(shard)
+        packed = await self._ask(shard, ["GET", f"{tag}g:{user}"])
+        return [] if packed is None else arguments.unpack_claims(user, packed)
 
     async def funnel(self, shard: int) -> dict[str, int]:
         """See `ShardStore.funnel`."""

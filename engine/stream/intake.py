@@ -75,12 +75,13 @@ class MergeInput(NamedTuple):
 
 
 class MergedInput(NamedTuple):
-    """What another profile held becomes a part of `user`."""
+    """What the profile `guest` held becomes a part of `user`."""
 
     a: int
     user: str
     state: UserState
     origin: tuple[int, int]
+    guest: str
 
 
 class Activation(NamedTuple):
@@ -161,7 +162,8 @@ def _engine_record(
             return MergeInput(a, merge.anonymous, merge.known)
         if kind is Kind.MERGED:
             merged = decode(record.value, MergedRecord)
-            return MergedInput(a, merged.known, decode_state(merged.state), _origin(record))
+            state, origin = decode_state(merged.state), _origin(record)
+            return MergedInput(a, merged.known, state, origin, merged.anonymous)
         if kind is Kind.SIGNAL or kind is Kind.PREFERENCE:
             if kind is Kind.SIGNAL:
                 event = signal_event(decode(record.value, SignalRecord))

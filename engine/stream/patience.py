@@ -11,6 +11,7 @@ from typing import TypeVar
 import structlog
 
 from engine.ports import Commit, CommitResult, ShardMeta, ShardStore, StoreUnavailable
+from triggers.effects import Reached
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -70,6 +71,9 @@ class PatientStore:
 
     async def journal(self, shard: int, user: str) -> list[bytes]:
         return await self._try(lambda: self._store.journal(shard, user), "journal")
+
+    async def claims(self, shard: int, user: str) -> list[Reached]:
+        return await self._try(lambda: self._store.claims(shard, user), "claims")
 
     async def funnel(self, shard: int) -> dict[str, int]:
         return await self._try(lambda: self._store.funnel(shard), "funnel")

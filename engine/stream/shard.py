@@ -66,7 +66,7 @@ from schemas.reasons import DeadLetterReason
 from schemas.records import MergedRecord, MergeRecord, encode
 from schemas.topics import Topics
 from triggers.decide import apply_event, apply_merge, apply_merged, apply_outcome, fire_before
-from triggers.effects import Effects, Merge
+from triggers.effects import Effects, Merge, Reached
 from triggers.merging import thaw
 from triggers.program import Program, Withdrawals
 from triggers.state import DAY_MS, UserState, decode_state, encode_state
@@ -129,7 +129,7 @@ class ShardSettings:
 
 @dataclass(slots=True)
 class _Work:
-    """What one commit will carry."""
+    """What one commit will carry. `absorbed`: (profile, whom it is a part of now)."""
 
     new: Position
     watermark_ms: int
@@ -140,6 +140,7 @@ class _Work:
     released: list[str] = field(default_factory=list)
     kept_back: dict[str, bytes] = field(default_factory=dict)
     withdrawn: dict[str, Withdrawals] = field(default_factory=dict)
+    absorbed: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Shard:
@@ -317,7 +318,17 @@ class Shard:
         await self._load([user for user in missing if user not in strangers])
         with observed.decide_time():
             self._decide(inputs, strangers, work)
+        for guest, user in work.absorbed:
+            work.effects.reached += await self._claims_of(guest, user)
         await self._commit(work)
+
+    async def _claims_of(self, guest: str, user: str) -> list[Reached]:
+        """When the gate let go what was said to a profile that is a part of `user` now. It is asked
+        here because claims are not in the log, and it has no new ones: what the profile had under
+        way was called back in the commit that froze it."""
+        home = partition_of(guest, self._settings.partitions)
+        found = await self._store.claims(home, guest)
+        return [claim._replace(user=user) for claim in found]
 
     def _decide(
         self, inputs: list[tuple[LogRecord, Input]], strangers: dict[str, int], work: _Work
@@ -346,6 +357,7 @@ class Shard:
                 changed = apply_merge(program, user, state, item.known, item.a, effects)
             elif isinstance(item, MergedInput):
                 changed = apply_merged(program, user, state, item.state, item.a, effects)
+                work.absorbed.append((item.guest, user))
             else:
                 changed = apply_event(program, user, state, item.event, item.a, item.hits, effects)
             changed |= thawed

@@ -6,7 +6,7 @@ provider's own journal, the gate's rings, the outcomes in the log, the dead lett
 the same log over a memory store. It raises one AssertionError with everything that is wrong.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,13 +15,15 @@ import orjson
 from engine.stream.outbox import unpack_entry
 from tests.crash.evidence import Evidence, seq_of
 from tests.crash.findings import Allowance, Findings, log_ms
+from tests.crash.ghosts import GHOSTS, ghosts_are_never_sent, ghosts_are_whom_the_hash_says
 from tests.crash.limits import (
     LIMITS,
+    LOST,
     TAKEN,
     limits_hold_where_it_was_decided,
     limits_hold_where_it_was_sent,
 )
-from tests.crash.model import CANCELLED, Expected, Key, expect
+from tests.crash.model import CANCELLED, Client, Expected, Key, expect
 from tests.crash.triggers import (
     GRACE_MS,
     LEFT_ID,
@@ -62,9 +64,15 @@ def check(evidence: Evidence, allowance: Allowance) -> Findings:
 def every_activation_is_decided_once_and_rightly(
     evidence: Evidence, allowance: Allowance, findings: Findings
 ) -> Iterator[tuple[str, str | None]]:
-    """Against the model: none missing, none invented, none twice, each at its moment."""
-    expected, rows = expect(evidence.meaning), evidence.decided.rows
-    findings.expected = len(expected)
+    """Against the model: none missing, none invented, none twice, each at its moment. What was
+    merged is not for the model, but nothing of it may be said in the name of both profiles."""
+    meaning, rows = evidence.meaning, evidence.decided.rows
+
+    def was_held(key: Key, at_ms: int) -> bool:
+        return key not in rows or log_ms(rows[key][0]["at"]) != at_ms
+
+    expected = expect(meaning, evidence.opens_ms, was_held)
+    findings.expected, findings.merges = len(expected), sum(map(len, meaning.merged.values()))
     for key, endings in expected.items():
         if len(endings) != 1:
             yield f"{key}: the model itself ends it {len(endings)} times", key.user
@@ -75,11 +83,19 @@ def every_activation_is_decided_once_and_rightly(
         else:
             row, ending = rows[key][0], endings[0]
             findings.cancelled += ending.outcome == CANCELLED
+            findings.held += ending.over or ending.released
+            findings.released += ending.released
             fault = _ending_fault(row, ending, allowance)
             if fault:
                 yield f"{key}: {fault}; decided {_short(row)}, expected {ending}", key.user
     for key in rows.keys() - expected.keys():
-        yield f"{key}: decided {_short(rows[key][0])}, but nothing asks for it", key.user
+        if key.user not in meaning.kin:
+            yield f"{key}: decided {_short(rows[key][0])}, but nothing asks for it", key.user
+    merged = {merge.guest: user for user, merges in meaning.merged.items() for merge in merges}
+    for key in rows:
+        user = merged.get(key.user, key.user)
+        if user != key.user and key._replace(user=user) in rows:
+            yield f"{key} was decided for {user}, too", user
 
 
 def _ending_fault(row: dict[str, Any], ending: Expected, allowance: Allowance) -> str:
@@ -92,10 +108,15 @@ def _ending_fault(row: dict[str, Any], ending: Expected, allowance: Allowance) -
         # A paused trigger says so before anybody looks for a device.
         known = {"NO_DEVICE"} | ({"PAUSED"} if allowance.paused else set())
         return "" if row["reason"] in known else "nobody could be reached"
+    marketing = row["trigger"] in MARKETING
+    if ending.closed:
+        if row["outcome"] == "EXPIRED":
+            return "" if ending.over else "should be held"
+        return "" if row["reason"] in LIMITS else "its hours are closed"
     if row["outcome"] == "ADMITTED":
         return ""
-    allowed = LIMITS if row["trigger"] in MARKETING else frozenset[str]()
-    if allowance.paused and row["trigger"] in MARKETING:
+    allowed = {*LIMITS, *GHOSTS, LOST} if marketing else set[str]()
+    if allowance.paused and marketing:
         allowed |= {"PAUSED"}
     return "" if row["reason"] in allowed else "should be admitted"
 
@@ -104,22 +125,35 @@ def no_absence_is_false(
     evidence: Evidence, allowance: Allowance, findings: Findings
 ) -> Iterator[tuple[str, str | None]]:
     """From plain records: nothing fired whose cancel was in the log between start and deadline."""
+    clients, by_id = evidence.meaning.clients, _by_message(evidence)
     for key, rows in evidence.decided.rows.items():
         if key.trigger not in ABSENCES or rows[0]["outcome"] == CANCELLED:
             continue
-        clients = evidence.meaning.clients[key.user]
-        starts = [client for client in clients if client.message_id == key.activation]
-        first = min(starts, key=lambda start: start.order)
+        kin = evidence.meaning.kin_of(key.user)
+        starts = [one for one in by_id[key.activation] if one.user in kin]
+        first = min(starts, key=lambda start: (start.a, start.order))
         fires_ms = first.e + ABSENCES[key.trigger]
         product = first.properties.get("product_id")
-        for client in clients:
+        # What another profile has begun is this one's from the merge on, and so are the cancels.
+        merges = evidence.meaning.merged.get(key.user, ())
+        orders = [merge.order for merge in merges if merge.guest == first.user != key.user]
+        after = min(orders) if orders else first.order
+        for client in clients[key.user]:
             cancels = client.name == ORDER or (
                 key.trigger == LEFT_ID
                 and client.name == REMOVED
                 and client.properties["product_id"] == product
             )
-            if cancels and first.order < client.order and client.a <= fires_ms:
+            if cancels and after < client.order and client.a <= fires_ms:
                 yield f"{key} fired, but {client} cancels it", key.user
+
+
+def _by_message(evidence: Evidence) -> dict[str, list[Client]]:
+    found: dict[str, list[Client]] = defaultdict(list)
+    for clients in evidence.meaning.clients.values():
+        for client in clients:
+            found[client.message_id].append(client)
+    return found
 
 
 def decisions_are_those_of_a_run_without_faults(
@@ -177,9 +211,9 @@ def _difference(
 def deliveries_are_what_was_admitted(
     evidence: Evidence, allowance: Allowance, findings: Findings
 ) -> Iterator[tuple[str, str | None]]:
-    """Every admitted one reached its lane, and nothing else did."""
-    admitted = evidence.admitted()
-    findings.admitted = len(admitted)
+    """Every admitted one reached its lane, every ghost did, and nothing else did."""
+    admitted = evidence.opened()
+    findings.admitted = len(evidence.admitted())
     for delivery_id in admitted.keys() - evidence.deliveries.keys():
         # After a rollback a delivery whose outcome the log holds already is dropped, not published:
         # but then it was published the first time.
@@ -197,7 +231,7 @@ def every_delivery_ends_once(
     """One first outcome each, and it agrees with what the provider says."""
     if not allowance.senders:
         return
-    admitted = evidence.admitted()
+    admitted = evidence.opened()
     misled: list[tuple[str, str | None]] = []
     findings.outcomes = Counter(ended[0].reason for delivery_id, ended in evidence.outcomes.items())
     for delivery_id, row in admitted.items():
@@ -293,6 +327,8 @@ CHECKS: tuple[Check, ...] = (
     deliveries_are_what_was_admitted,
     every_delivery_ends_once,
     nothing_is_sent_twice,
+    ghosts_are_whom_the_hash_says,
+    ghosts_are_never_sent,
     limits_hold_where_it_was_sent,
     limits_hold_where_it_was_decided,
     bad_records_are_dead_letters_and_nothing_else_is,

@@ -36,11 +36,13 @@ class Ended(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A claim in a gate ring."""
+    """A claim in a gate ring. `own`: of a ghost of its trigger's control group, which takes nothing
+    but that trigger's cooldown."""
 
     at_ms: int
     delivery_id: str
     trigger: str
+    own: bool = False
 
 
 @dataclass(slots=True)
@@ -58,7 +60,8 @@ class Decided:
 @dataclass(slots=True)
 class Evidence:
     """What the log, the lanes, the provider and the stores say. `dumps` are the raw contents of
-    Redis by shard, `live` its replayed part, `pure` what a run without faults makes of the log."""
+    Redis by shard, `live` its replayed part, `pure` what a run without faults makes of the log. The
+    hours of LATER open at `opens_ms`."""
 
     written: Written
     meaning: Meaning
@@ -71,15 +74,20 @@ class Evidence:
     live: Mapping[int, Mapping[str, Any]]
     digests: Mapping[int, str]
     pure: Mapping[int, PureShard]
+    opens_ms: int
 
-    def admitted(self) -> dict[str, Row]:
-        """Decisions by the delivery they opened."""
+    def opened(self) -> dict[str, Row]:
+        """Decisions by the delivery they opened: of a message or of a ghost."""
         return {
             row["delivery_id"]: row
             for rows in self.decided.rows.values()
             for row in rows
             if row["delivery_id"] is not None
         }
+
+    def admitted(self) -> dict[str, Row]:
+        """Decisions by the message they let through."""
+        return {name: row for name, row in self.opened().items() if row["outcome"] == "ADMITTED"}
 
     def timeline(self, user: str) -> str:
         """What is known of one user, in the order of the clocks involved."""
@@ -113,13 +121,15 @@ def gather(
     live: Mapping[int, Mapping[str, Any]],
     digests: Mapping[int, str],
     pure: Mapping[int, PureShard],
+    opens_ms: int,
 ) -> Evidence:
     """Parse it all."""
     claims: dict[str, list[Claimed]] = {}
     for dump in dumps.values():
         for user, (_, *made) in dump["rings"].items():
             claims[user] = [
-                Claimed(int(at), str(name), str(trigger)) for at, name, trigger, _ in made
+                Claimed(int(at), str(name), str(trigger).removeprefix("~"), trigger[:1] == "~")
+                for at, name, trigger, _ in made
             ]
     return Evidence(
         written=written,
@@ -133,6 +143,7 @@ def gather(
         live=live,
         digests=digests,
         pure=pure,
+        opens_ms=opens_ms,
     )
 
 

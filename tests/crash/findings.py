@@ -25,7 +25,8 @@ class Allowance:
 
 @dataclass(slots=True)
 class Findings:
-    """What was counted on the way."""
+    """What was counted on the way. `held`: those whose hold was waited for; `released`: those of
+    them whose hours opened. `only_for`: refusals that one limit alone explains."""
 
     events: int = 0
     expected: int = 0
@@ -39,6 +40,12 @@ class Findings:
     repeats: int = 0
     again: int = 0
     dead_letters: int = 0
+    merges: int = 0
+    held: int = 0
+    released: int = 0
+    ghosts: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    only_for: Counter[str] = field(default_factory=Counter)
 
 
 def log_ms(text: str) -> int:

@@ -9,6 +9,7 @@ waits with `recovered` until whatever stood in the log at that moment is decided
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -91,6 +92,8 @@ class World:
         self.senders: list[Role] = []
         self.timings = Timings()
         self.seed = 1
+        self.opens_ms = 0
+        self.loaded_ms = 0
         self._unrest = ""
         self._probe = AIOKafkaConsumer(**client_options(self.settings), group_id=None)
         self._standins: Child | None = None
@@ -107,7 +110,8 @@ class World:
         await self._start_standins()
         await self.store.wait_ready(READY_S)
         async with open_to_write(self.settings, READY_S) as registry:
-            plan = registry.plan(triggers.definitions(), triggers.policies())
+            self.opens_ms = triggers.opening_ms(clock.now_ms())
+            plan = registry.plan(triggers.definitions(self.opens_ms), triggers.policies())
             await registry.put_in_force(plan, Signature("crash tests"))
         for number in range(len(failpoints)):
             self.workers.append(self._role("worker", f"worker-{number}"))
@@ -186,6 +190,7 @@ class World:
         argv += ["--generation-s", str(GENERATION_S), "--out", str(self.directory / "sent.json")]
         self._load = Child("load", argv, log_path=self.directory / "load.log", cwd=REPOSITORY)
         before = sum((await self.ends()).values())
+        self.loaded_ms = clock.now_ms()
         self._load.start()
         await self.grown(1, before)
 
@@ -343,7 +348,7 @@ class World:
         live = {s: await canonical(self.store, s) for s in shards}
         digests = {s: await digest_of(self.store, s) for s in shards}
         self._phase("dump")
-        evidence = gather(written, self.standin_journal, dumps, live, digests, pure)
+        evidence = gather(written, self.standin_journal, dumps, live, digests, pure, self.opens_ms)
         findings = check(evidence, allowance)
         self._phase("check")
         return findings
@@ -355,12 +360,15 @@ class World:
         self.timings.phase_began_s = now_s
 
     def _report(self, sent: Sent, found: Findings) -> None:
-        outcomes = " ".join(f"{name}={n}" for name, n in sorted(found.outcomes.items()))
+        outcomes = _listed(found.outcomes)
         recoveries = "/".join(f"{seconds:.1f}" for seconds in self.timings.recoveries_s)
         print(
             f"\n{self.settings.topic_prefix}: {sent.rate:.0f} events/s, {found.events} events of "
             f"{sent.users} users; {found.expected} activations decided, {found.cancelled} "
             f"cancelled, {found.admitted} admitted, {found.accepted} accepted ({outcomes}); "
+            f"refused {_listed(found.refused)}, for one reason alone {_listed(found.only_for)}; "
+            f"ghosts {_listed(found.ghosts)}; held {found.held}, {found.released} of them until "
+            f"their hours opened; {found.merges} merges; "
             f"accepted twice {found.twice}, accepted and ended otherwise {found.misled}, "
             f"in flight at kill {found.unknown}; published again "
             f"{found.repeats}+{found.again}; "
@@ -377,6 +385,10 @@ class World:
             role.kill()
         await self._probe.stop()
         await self.store.aclose()
+
+
+def _listed(counted: Counter[str]) -> str:
+    return " ".join(f"{name}={n}" for name, n in sorted(counted.items())) or "-"
 
 
 @asynccontextmanager

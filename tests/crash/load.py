@@ -3,7 +3,8 @@
 `python -m tests.crash.load` sends until SIGTERM and then writes what it sent as one JSON object.
 The stream holds what emitters really do: duplicates, events that come late, early or out of order,
 clocks that run ahead, cancels in time, late and before their start, records on a wrong partition,
-records that are no events at all.
+records that are no events at all, and people who say only after a while who they are. Some users do
+much more than others.
 """
 
 import argparse
@@ -29,7 +30,9 @@ from tests.crash.triggers import (
     GRACE_MS,
     LEFT_WAIT_MS,
     ORDER,
+    PROMO,
     REMOVED,
+    SEARCHED,
     STOPPED_WAIT_MS,
     VIEWED,
 )
@@ -38,6 +41,11 @@ PACE_S = 0.01
 BURST_MAX = 500
 REMEMBERED_MAX = 400
 DEVICE_SHARE = 0.95
+BUSY_SHARE = 0.1
+BUSY_ACTIONS_SHARE = 0.3
+GUEST_SHARE = 0.08
+GUEST_MS = (2_000, 12_000)
+"""A guest says after so long who they are."""
 DAY_MS = 86_400_000
 BAD_VALUES = (
     b"{not json",
@@ -71,7 +79,6 @@ class Due:
 
     at_ms: int
     number: int
-    user: str = field(compare=False)
     message: dict[str, Any] = field(compare=False)
 
 
@@ -91,7 +98,8 @@ class Story:
         self._later: list[Due] = []
         self._new: deque[str] = deque()
         self._live: list[str] = []
-        self._recent: deque[tuple[str, dict[str, Any]]] = deque(maxlen=REMEMBERED_MAX)
+        self._known_ms: dict[str, int] = {}
+        self._recent: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_MAX)
         self._generation = -1
         self.kinds: Counter[str] = Counter()
 
@@ -101,22 +109,27 @@ class Story:
         return (self._generation + 1) * self._users
 
     def next(self, now_ms: int) -> tuple[str, dict[str, Any]]:
-        """(user, message) to send now."""
+        """(profile, message) to send now."""
+        message = self._next(now_ms)
+        return message.get("userId") or message["anonymousId"], message
+
+    def _next(self, now_ms: int) -> dict[str, Any]:
         generation = (now_ms - self._began_ms) // self._generation_ms
         if generation > self._generation:
             self._generation = generation
             self._live = [f"user-{generation}-{n}" for n in range(self._users)]
             self._new.extend(self._live)
+            self._known_ms.clear()
         if self._later and self._later[0].at_ms <= now_ms:
-            due = heapq.heappop(self._later)
-            return due.user, due.message
+            return heapq.heappop(self._later).message
         if self._new and self._chance.random() < 0.8:
             return self._registration(self._new.popleft(), now_ms)
         if self._recent and self._chance.random() < 0.04:
             self.kinds["duplicate"] += 1
             return self._chance.choice(self._recent)
-        user = self._chance.choice(self._live)
-        return user, self._action(user, now_ms)
+        busy = self._chance.random() < BUSY_ACTIONS_SHARE
+        among = int(len(self._live) * BUSY_SHARE) if busy else len(self._live)
+        return self._action(self._live[self._chance.randrange(among)], now_ms)
 
     def partition(self, user: str, partitions: int) -> int:
         """Home, or for a few records some other partition, as an emitter with another hash has."""
@@ -135,12 +148,32 @@ class Story:
             return b"{}", FORGED
         return self._chance.choice(BAD_VALUES), []
 
-    def _registration(self, user: str, now_ms: int) -> tuple[str, dict[str, Any]]:
+    def _registration(self, user: str, now_ms: int) -> dict[str, Any]:
         message = self._message(user, now_ms, "identify", None, {})
         if self._chance.random() < DEVICE_SHARE:
             kind = "android" if self._chance.random() < 0.7 else "ios"
             message["context"] = {"device": {"token": f"token-{user}", "type": kind}}
-        return user, message
+        if self._chance.random() < GUEST_SHARE:
+            self._welcome(user, message, now_ms)
+        return message
+
+    def _welcome(self, user: str, registration: dict[str, Any], now_ms: int) -> None:
+        """A guest with the same phone, who says later who they are."""
+        self.kinds["guest"] += 1
+        self._known_ms[user] = known_ms = now_ms + self._chance.randrange(*GUEST_MS)
+        of_guest = registration | {"messageId": f"m{next(self._numbers)}"}
+        del of_guest["userId"]
+        known = self._message(user, known_ms, "identify", None, {})
+        self._plan(known_ms, known | {"anonymousId": f"guest-{user}"})
+        if self._chance.random() < 0.1:
+            # The guest changes hands, and who comes first is a matter of lag. It has no phone of
+            # its own, or one of them would get each message on two.
+            self.kinds["changed_hands"] += 1
+            of_guest.pop("context", None)
+            next_ms = known_ms + self._chance.randrange(500, 4_000)
+            other = self._message(self._chance.choice(self._live), next_ms, "identify", None, {})
+            self._plan(next_ms, other | {"anonymousId": f"guest-{user}"})
+        self._plan(now_ms, of_guest | {"anonymousId": f"guest-{user}"})
 
     def _action(self, user: str, now_ms: int) -> dict[str, Any]:
         dice = self._chance.random()
@@ -153,18 +186,22 @@ class Story:
             return self._track(user, VIEWED, now_ms, {"price": price})
         if dice < 0.28:
             return self._track(user, ORDER, now_ms, {})
-        return self._track(user, "Searched", now_ms, {"query": "boots"})
+        if dice < 0.36:
+            return self._track(user, SEARCHED, now_ms, {"query": "boots"})
+        if dice < 0.41:
+            return self._track(user, PROMO, now_ms, {})
+        return self._track(user, "Page Scrolled", now_ms, {"percent": 80})
 
     def _checkout(self, user: str, now_ms: int) -> dict[str, Any]:
         started = self._track(user, CHECKOUT, now_ms, {})
         fires_ms = STOPPED_WAIT_MS + GRACE_MS
         delay_ms = self._cancel_delay_ms(fires_ms)
         if delay_ms is not None:
-            self._plan(now_ms + delay_ms, user, self._track(user, ORDER, now_ms + delay_ms, {}))
+            self._plan(now_ms + delay_ms, self._track(user, ORDER, now_ms + delay_ms, {}))
         if self._chance.random() < 0.1:
             # The phone kept it: another start is sent first, this one is late and older.
             self.kinds["out_of_order"] += 1
-            self._plan(now_ms + self._chance.randrange(200, 3_000), user, started)
+            self._plan(now_ms + self._chance.randrange(200, 3_000), started)
             return self._track(user, CHECKOUT, now_ms + 1 + self._chance.randrange(100), {})
         return started
 
@@ -176,11 +213,11 @@ class Story:
             other = f"p{self._chance.randrange(6)}"
             which = product if self._chance.random() < 0.8 else other
             removed = self._track(user, REMOVED, now_ms + delay_ms, {"product_id": which})
-            self._plan(now_ms + delay_ms, user, removed)
+            self._plan(now_ms + delay_ms, removed)
         elif self._chance.random() < 0.2:
             # Taken out already, but its start reaches the log after that.
             self.kinds["cancel_first"] += 1
-            self._plan(now_ms + self._chance.randrange(50, 1_500), user, added)
+            self._plan(now_ms + self._chance.randrange(50, 1_500), added)
             return self._track(user, REMOVED, now_ms + 20, {"product_id": product})
         return added
 
@@ -214,7 +251,10 @@ class Story:
         if dice >= 0.99:
             self.kinds["without_time"] += 1
             del message["timestamp"]
-        self._recent.append((user, message))
+        if self._is_guest(user, at_ms):
+            del message["userId"]
+            message["anonymousId"] = f"guest-{user}"
+        self._recent.append(message)
         return message
 
     def _message(
@@ -230,8 +270,15 @@ class Story:
             message |= {"event": name, "properties": properties}
         return message
 
-    def _plan(self, at_ms: int, user: str, message: dict[str, Any]) -> None:
-        heapq.heappush(self._later, Due(at_ms, next(self._numbers), user, message))
+    def _is_guest(self, user: str, at_ms: int) -> bool:
+        """Whether a guest speaks: mostly before they are known, and now and then afterwards."""
+        known_ms = self._known_ms.get(user)
+        if known_ms is None:
+            return False
+        return self._chance.random() < (0.8 if at_ms < known_ms else 0.1)
+
+    def _plan(self, at_ms: int, message: dict[str, Any]) -> None:
+        heapq.heappush(self._later, Due(at_ms, next(self._numbers), message))
 
 
 async def send(options: argparse.Namespace, stop: asyncio.Event) -> Sent:

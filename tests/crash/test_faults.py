@@ -36,7 +36,14 @@ async def test_without_faults_everything_is_decided_and_sent_once(running: World
     await running.start()
     await running.start_load(seed=1)
     await running.grown(10 * SECOND)
-    await running.finish()
+    found = await running.finish()
+    assert found.merges, "nobody had two profiles"
+    # A slow start may outlast the time before the hours open.
+    closed_ms = running.opens_ms - running.loaded_ms
+    assert found.held or closed_ms < 5_000, "nothing was held"
+    assert set(found.ghosts) == {"CONTROL", "GLOBAL_CONTROL"}, "a control group is empty"
+    assert found.refused["LOWER_PRIORITY"], "nothing competed"
+    assert found.only_for["category"], "no cap of a category was reached"
 
 
 async def test_workers_killed_at_every_failpoint_change_nothing(running: World) -> None:
@@ -125,6 +132,7 @@ async def test_redis_rolled_back_to_a_stale_replica_sends_nothing_twice(
         await running.grown(3 * SECOND)
         found = await running.finish(Allowance(rolled_back=True))
     assert found.again > 0, "nothing was decided again: the store was not rolled back"
+    assert found.only_for["day"], "nobody has had all of a day"
 
 
 async def test_a_killed_and_restarted_broker_loses_nothing(

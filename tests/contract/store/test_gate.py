@@ -2,6 +2,7 @@
 
 from engine.ports import GateAnswer, LedgerEntry, Verdict
 from tests.contract.store.shards import AnyStore, Shard
+from triggers.effects import Reached
 
 SEND = Verdict(GateAnswer.SEND)
 GONE = Verdict(GateAnswer.GONE)
@@ -153,6 +154,15 @@ async def test_a_released_delivery_is_open_again_and_leaves_the_ring(
     assert dump["rings"] == {"ann": [8, (900, "d0", "cart", "")]}
     assert list(dump["ledger_claimed_ms"]) == ["d0"]
     assert await shard.claim("d1", 1_001) == SEND
+
+
+async def test_what_a_ring_holds_can_be_read(store: AnyStore, shard: Shard) -> None:
+    await shard.sent("d1", 900)
+    await shard.sent("d2", 1_000)
+    times = {"d1": 900, "d2": 1_000}
+    found = [Reached("ann", name, "cart", at_ms, "") for name, at_ms in times.items()]
+    assert await store.claims(7, "ann") == found
+    assert await store.claims(7, "nobody") == []
 
 
 async def test_releasing_what_is_not_claimed_or_gone_is_nothing(

@@ -5,10 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from engine.ports import Claim, GateAnswer, Verdict
+from engine.store.memory import MemoryStore
 from engine.stream.shard import Shard
+from schemas.deliveries import Delivery, decode_delivery
 from schemas.kinds import Kind, header
 from schemas.partitioner import partition_of
+from schemas.reasons import Reason
 from schemas.records import SignalRecord, encode
+from schemas.topics import Topics
 from tests.unit.stream.builders import PARTITIONS, T0, FixedPrograms, Log, Outlet, iso, make_shard
 from triggers.state import UserState, decode_state
 
@@ -33,6 +38,7 @@ class Town:
     def __init__(self, *documents: dict[str, Any], copies: int = 1, **policy: Any) -> None:
         self.programs = FixedPrograms(list(documents), policy={"grace": "0s", **policy})
         self.copies = copies
+        self.store = MemoryStore()
         self.shards: dict[int, tuple[Shard, Outlet]] = {}
         self.logs = {number: Log(number) for number in range(PARTITIONS)}
         self.delivered = dict.fromkeys(self.logs, 0)
@@ -84,7 +90,7 @@ class Town:
 
     async def shard(self, number: int) -> tuple[Shard, Outlet]:
         if number not in self.shards:
-            self.shards[number] = make_shard(self.programs, number=number)
+            self.shards[number] = make_shard(self.programs, self.store, number=number)
             await self.shards[number][0].open()
         return self.shards[number]
 
@@ -92,6 +98,32 @@ class Town:
         number = partition_of(user, PARTITIONS)
         (blob,) = await self.shards[number][0]._store.load_states(number, [user])
         return UserState() if blob is None else decode_state(blob)
+
+    async def claim(self, delivery: Delivery, at: int) -> Verdict:
+        """Ask the gate for it at this moment."""
+        shard = partition_of(delivery.user, PARTITIONS)
+        counted = delivery.marketing
+        claim = Claim(
+            shard,
+            delivery.delivery_id,
+            delivery.user,
+            delivery.trigger,
+            T0 + at,
+            100,
+            delivery.limits,
+            counted,
+        )
+        (verdict,) = await self.store.claim([claim])
+        return verdict
+
+    def deliveries(self) -> list[Delivery]:
+        found = [
+            decode_delivery(message.value)
+            for _, outlet in self.shards.values()
+            for topic in Topics().lanes.values()
+            for message in outlet.on(topic)
+        ]
+        return sorted(found, key=lambda one: one.decided_at_ms)
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
@@ -287,3 +319,28 @@ async def test_a_profile_too_large_for_a_record_is_moved_without_what_could_lead
     assert (len(state.instances), len(state.cooled)) == (0, 1)
     published = [m for _, outlet in town.shards.values() for m in outlet.on("events")]
     assert 0 < max(len(message.value) for message in published) < 1 << 20
+
+
+async def test_what_is_under_way_to_a_profile_is_called_back_when_it_is_merged() -> None:
+    town = Town(HELLO, {**HELLO, "id": "receipt", "class": "transactional"}, spacing="2s")
+    await town.say(1, "track", anonymousId="anon", event="Opened", **PHONE)
+    hello, receipt = sorted(town.deliveries(), key=lambda one: one.trigger)
+    await town.say(3, "identify", anonymousId="anon", userId="ann")
+    assert (await town.claim(hello, 4)).answer is GateAnswer.CANCELLED
+    assert (await town.claim(receipt, 4)).answer is GateAnswer.SEND
+
+
+async def test_what_a_profile_was_sent_late_keeps_the_one_it_became_a_part_of_from_being_sent() -> (
+    None
+):
+    town = Town(HELLO, {**HELLO, "id": "offer", "when": {"event": "Viewed"}}, spacing="2s")
+    await town.say(1, "track", anonymousId="anon", event="Opened", **PHONE)
+    (hello,) = town.deliveries()
+    assert (await town.claim(hello, 5_000)).answer is GateAnswer.SEND
+    await town.say(3, "identify", anonymousId="anon", userId="ann")
+    await town.say(2_004, "track", userId="ann", event="Viewed")
+    offer = town.deliveries()[-1]
+    assert (offer.user, offer.trigger) == ("ann", "offer")
+    refused = await town.claim(offer, 6_999)
+    assert (refused.reason, refused.until_ms) == (Reason.SPACING, T0 + 7_000)
+    assert (await town.claim(offer, 7_000)).answer is GateAnswer.SEND
