@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
 from engine import clock
 from engine.ports import START, Position, ShardStore
 from engine.stream import observed
 from engine.stream.batches import RecordBatch
+from engine.stream.fetching import Record
 from engine.stream.outbox import Entry, Publisher
 from engine.stream.shard import LostPosition, Programs, Shard, ShardSettings
 from engine.tasks import spawn
@@ -225,7 +225,7 @@ class ShardActor:
         self._queued_bytes -= batch.size_bytes
         return batch
 
-    def _with_more(self, batch: RecordBatch) -> list[ConsumerRecord]:
+    def _with_more(self, batch: RecordBatch) -> list[Record]:
         """Its records, and those of the batches behind it as far as one commit may go.
 
         Fetches bring few records as long as the worker keeps up. When it falls behind, commits get
