@@ -112,7 +112,7 @@ def decode_event(value: bytes | None, default_id: str = "", *, signals: bool = F
     return event
 
 
-def decode_events(values: Sequence[bytes]) -> list[Event] | None:
+def decode_events(values: Sequence[bytes], *, signals: bool = True) -> list[Event] | None:
     """Decode many messages at half the price, as `decode_event` with `signals` does.
 
     None when one of them would be refused: ask about each.
@@ -135,7 +135,7 @@ def decode_events(values: Sequence[bytes]) -> list[Event] | None:
             or (timestamp is not None and timestamp.year < 1970)
         ):
             try:
-                _check_ids(event, signals=True)
+                _check_ids(event, signals)
             except BadRecord:
                 return None
     return events

@@ -11,19 +11,20 @@ no longer holds what comes next is an error nobody here can mend (`LogTruncated`
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
 from engine import clock
 from engine.ports import START, Position, ShardStore
 from engine.stream import observed
 from engine.stream.batches import RecordBatch
+from engine.stream.fetching import Record
 from engine.stream.outbox import Entry, Publisher
 from engine.stream.shard import LostPosition, Programs, Shard, ShardSettings
 from engine.tasks import spawn
@@ -36,6 +37,8 @@ TAKE_OVERS_MAX = 20
 #: While a backlog is worked off, due timers are looked for after every so many batches: each look
 #: is a page with round trips and a commit of its own, and no verdict depends on when it is made.
 BATCHES_PER_POLL = 8
+#: And when batches keep coming without a backlog, this long after the look before (decision 9).
+POLL_EVERY_S = 0.1
 
 
 class LogTruncated(Exception):
@@ -86,6 +89,7 @@ class ShardActor:
         self._reached = START
         self._stepped_s = clock.monotonic_s()
         self._unpolled = 0
+        self._polled_s = -math.inf
 
     @property
     def position(self) -> int:
@@ -213,19 +217,27 @@ class ShardActor:
             observed.batch(len(records))
             await self._shard.apply(records)
             self._unpolled += 1
-        if not self._queue or self._unpolled >= BATCHES_PER_POLL:
-            self._unpolled = 0
-            await self._shard.drain_due()
+        if self._unpolled >= BATCHES_PER_POLL or (not self._queue and self._until_poll_s <= 0):
+            await self._poll()
         if self._is_full and self._queued_bytes < self._around.queue_bytes_max // 2:
             self._is_full = False
             self._around.drained(self.tp)
+
+    @property
+    def _until_poll_s(self) -> float:
+        return self._polled_s + POLL_EVERY_S - clock.monotonic_s()
+
+    async def _poll(self) -> None:
+        """Fire the timers that are due by the watermark."""
+        self._unpolled, self._polled_s = 0, clock.monotonic_s()
+        await self._shard.drain_due()
 
     def _take(self) -> RecordBatch:
         batch = self._queue.popleft()
         self._queued_bytes -= batch.size_bytes
         return batch
 
-    def _with_more(self, batch: RecordBatch) -> list[ConsumerRecord]:
+    def _with_more(self, batch: RecordBatch) -> list[Record]:
         """Its records, and those of the batches behind it as far as one commit may go.
 
         Fetches bring few records as long as the worker keeps up. When it falls behind, commits get
@@ -245,13 +257,14 @@ class ShardActor:
         store or a log that changed behind us."""
         self._wake.clear()
         try:
-            async with asyncio.timeout(IDLE_CHECK_S):
+            async with asyncio.timeout(self._until_poll_s if self._unpolled else IDLE_CHECK_S):
                 await self._wake.wait()
         except TimeoutError:
-            await self._shard.check()
-            await self._fetch_again()
+            if not self._unpolled:
+                await self._shard.check()
+                await self._fetch_again()
         if not self._queue:
-            await self._shard.drain_due()
+            await self._poll()
             await self._shard.release_withheld()
 
     async def _fetch_again(self) -> None:

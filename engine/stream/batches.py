@@ -8,9 +8,10 @@ message whose offset is that of its last record.
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from aiokafka.structs import ConsumerRecord
 from faust.transport.utils import DefaultSchedulingStrategy
 from faust.types import TP
+
+from engine.stream.fetching import Record
 
 
 class RecordBatch:
@@ -25,7 +26,7 @@ class RecordBatch:
     __slots__ = ("after", "records", "size_bytes", "sought")
 
     def __init__(
-        self, records: list[ConsumerRecord], after: int | None, sought: bool, size_bytes: int
+        self, records: list[Record], after: int | None, sought: bool, size_bytes: int
     ) -> None:
         self.records = records
         self.after = after
@@ -34,20 +35,18 @@ class RecordBatch:
 
     @property
     def first(self) -> int:
-        offset: int = self.records[0].offset
-        return offset
+        return self.records[0].offset
 
     @property
     def last(self) -> int:
-        offset: int = self.records[-1].offset
-        return offset
+        return self.records[-1].offset
 
 
 #: What a record costs in memory beside its bytes.
 RECORD_OVERHEAD_BYTES = 512
 
 
-def _size_bytes(records: list[ConsumerRecord]) -> int:
+def _size_bytes(records: list[Record]) -> int:
     size = RECORD_OVERHEAD_BYTES * len(records)
     for record in records:
         size += len(record.key or b"") + len(record.value or b"")
@@ -122,7 +121,7 @@ class BatchScheduler(DefaultSchedulingStrategy):
                     del queues[tp]
             turn += 1
 
-    def _cut(self, tp: TP, records: list[ConsumerRecord]) -> list[RecordBatch]:
+    def _cut(self, tp: TP, records: list[Record]) -> list[RecordBatch]:
         batches = []
         after = self._after.get(tp)
         sought = tp in self._sought

@@ -13,6 +13,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from engine.stream.batches import BatchScheduler
+from engine.stream.fetching import SmallFetcher
 
 #: How long a fetch may block while some partition is full.
 FULL_POLL_S = 0.05
@@ -22,7 +23,8 @@ Positions = Callable[[set[TP], Mapping[TP, int | None]], Awaitable[Mapping[TP, i
 
 
 class StoreConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with a shorter wait of the fetch (Faust: 1,500 ms, not a setting).
+    """Faust's consumer thread with smaller records, and a shorter wait of the fetch (Faust: 1,500
+    ms, not a setting).
 
     There is one fetch under way per broker, for the partitions without fetched records. One that
     is drained meanwhile waits for that fetch to end, so the wait is a latency of quiet partitions.
@@ -32,6 +34,11 @@ class StoreConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    async def on_start(self) -> None:
+        """Start the client; its fetcher has done nothing yet, as there is no assignment."""
+        await super().on_start()
+        self._ensure_consumer()._fetcher.__class__ = SmallFetcher
 
 
 class StoreConsumer(driver.Consumer):

@@ -7,7 +7,7 @@ log with a memory store and compare.
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Protocol
@@ -45,6 +45,8 @@ from engine.stream.intake import (
     OutcomeInput,
     is_forwarded,
     kind_of,
+    plain_run,
+    read_plain,
     read_record,
 )
 from engine.stream.outbox import (
@@ -209,7 +211,7 @@ class Shard:
             self._withheld = await self._store.withheld(self.number)
         return [(seq, unpack_entry(blob)) for seq, blob in await self._store.outbox(self.number)]
 
-    async def apply(self, records: Iterable[LogRecord]) -> None:
+    async def apply(self, records: Sequence[LogRecord]) -> None:
         """Apply records in log order; those at or below the position are skipped.
 
         Raises `LostPosition`.
@@ -217,33 +219,42 @@ class Shard:
         inputs: list[tuple[LogRecord, Input]] = []
         letters: list[OutMessage] = []
         offset, watermark_ms = self.position.offset, self.watermark_ms
-        skipped, kinds, secret = 0, {"event": 0}, self._settings.secret
+        fresh, last = [], offset
         for record in records:
-            if record.offset <= offset:
-                skipped += 1
+            if record.offset > last:
+                fresh.append(record)
+                last = record.offset
+        kinds, secret, place = {"event": 0}, self._settings.secret, 0
+        while place < len(fresh):
+            run = plain_run(fresh, place)
+            after_ms = read_plain(run, watermark_ms, self._program, inputs) if run else None
+            if after_ms is not None:
+                kinds["event"] += len(run)
+                offset, watermark_ms = run[-1].offset, after_ms
+                place += len(run)
                 continue
-            kind = kind_of(record) if record.headers else "event"
-            kinds[kind] = kinds.get(kind, 0) + 1
-            a = record.timestamp
-            if a < watermark_ms:
-                a = watermark_ms
-            try:
-                item = read_record(record, a, self._program, secret)
-            except BadRecord as bad:
-                letters.append(self._dead_letter(record, a, bad))
-                item = None
-            if isinstance(item, Activation):
-                if item.number > self.registry:
-                    await self._apply_inputs(inputs, letters, Position(offset, 0), watermark_ms)
-                    await self._activate(item.number, record.offset, a)
-                    inputs, letters = [], []
-            elif item is not None:
-                inputs.append((record, item))
-            offset, watermark_ms = record.offset, a
+            for record in run or fresh[place : place + 1]:
+                kind = kind_of(record)
+                kinds[kind] = kinds.get(kind, 0) + 1
+                a = max(record.timestamp, watermark_ms)
+                try:
+                    item = read_record(record, a, self._program, secret)
+                except BadRecord as bad:
+                    letters.append(self._dead_letter(record, a, bad))
+                    item = None
+                if isinstance(item, Activation):
+                    if item.number > self.registry:
+                        await self._apply_inputs(inputs, letters, Position(offset, 0), watermark_ms)
+                        await self._activate(item.number, record.offset, a)
+                        inputs, letters = [], []
+                elif item is not None:
+                    inputs.append((record, item))
+                offset, watermark_ms = record.offset, a
+                place += 1
         await self._apply_inputs(inputs, letters, Position(offset, 0), watermark_ms)
         await self.release_withheld()
         observed.applied(kinds)
-        observed.skipped(skipped, "applied")
+        observed.skipped(len(records) - len(fresh), "applied")
 
     async def drain_due(self, limit_ms: int | None = None) -> None:
         """Fire every timer with F < `limit_ms` (default: the watermark), page by page.
@@ -254,11 +265,11 @@ class Shard:
         while 0 < self.next_due < limit:
             page = await self._store.due_users(self.number, limit, PAGE_USERS_MAX)
             work = self._page()
-            missing = self._states.missing([user for user, _ in page])
+            missing = self._states.use([user for user, _ in page])
             observed.cache(len(page) - len(missing), len(missing))
             await self._load(missing)
             for user, score in page:
-                state = self._states[user]
+                state = self._states.in_use[user]
                 fire_before(self._program, user, state, limit, work.effects)
                 work.touched[user] = Touched(state, score)
             await self._commit(work)
@@ -312,7 +323,7 @@ class Shard:
             return
         work = _Work(new, watermark_ms, messages=letters)
         users = {item.user for _, item in inputs}
-        missing = self._states.missing(users)
+        missing = self._states.use(users)
         strangers = self._strangers(inputs, missing)
         observed.cache(len(users) - len(missing), len(missing) - len(strangers))
         await self._load([user for user in missing if user not in strangers])
@@ -333,13 +344,14 @@ class Shard:
     def _decide(
         self, inputs: list[tuple[LogRecord, Input]], strangers: dict[str, int], work: _Work
     ) -> None:
-        effects, program = work.effects, self._program
+        effects, program, touched = work.effects, self._program, work.touched
+        states = self._states.in_use
         for record, item in inputs:
             user = item.user
             if strangers and user in strangers:
                 work.messages.append(self._forward(record, user, item.a, strangers[user]))
                 continue
-            state = self._states[user]
+            state = states[user]
             due_before = state.due
             thawed = False
             if type(item) is EventInput or type(item) is MergedInput:
@@ -351,18 +363,17 @@ class Shard:
                         continue
                     thaw(state)
                     thawed = True
-            if isinstance(item, OutcomeInput):
+            if type(item) is EventInput:
+                changed = apply_event(program, user, state, item.event, item.a, item.hits, effects)
+            elif isinstance(item, OutcomeInput):
                 changed = apply_outcome(program, user, state, item.record, item.a, effects)
             elif isinstance(item, MergeInput):
                 changed = apply_merge(program, user, state, item.known, item.a, effects)
-            elif isinstance(item, MergedInput):
+            else:
                 changed = apply_merged(program, user, state, item.state, item.a, effects)
                 work.absorbed.append((item.guest, user))
-            else:
-                changed = apply_event(program, user, state, item.event, item.a, item.hits, effects)
-            changed |= thawed
-            if changed and user not in work.touched:
-                work.touched[user] = Touched(state, due_before)
+            if (changed or thawed) and user not in touched:
+                touched[user] = Touched(state, due_before)
             if effects.merges:
                 # At once: what goes to one shard goes in the order of this log (`_is_first`).
                 work.messages += [self._merge(merge, record) for merge in effects.merges]

@@ -1,11 +1,11 @@
 """The decoded states an owner keeps: bounded, least recently used first out.
 
-Two generations instead of a linked list: a look-up that finds a state in the old one moves it to
-the young one, and when the young one is full it becomes the old one. Only `settle`, called between
-commits, drops anything, so a state in use is never decoded twice.
+Two generations instead of a linked list: a state of the old one that is used moves to the young
+one, and when the young one is full it becomes the old one. Only `settle`, called between commits,
+drops anything, so a state in use is never decoded twice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from triggers.state import UserState
 
@@ -21,19 +21,26 @@ class StateCache:
     def __contains__(self, user: str) -> bool:
         return user in self._young or user in self._old
 
-    def __getitem__(self, user: str) -> UserState:
-        state = self._young.get(user)
-        if state is None:
-            state = self._young[user] = self._old.pop(user)
-        return state
+    @property
+    def in_use(self) -> Mapping[str, UserState]:
+        """The states `use` and `put` were called for, by user: valid until `settle`."""
+        return self._young
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def missing(self, users: Iterable[str]) -> list[str]:
-        """Those of `users` that are not kept."""
+    def use(self, users: Iterable[str]) -> list[str]:
+        """Have these at hand; those that are not kept have to be loaded and `put`."""
         young, old = self._young, self._old
-        return [user for user in users if user not in young and user not in old]
+        missing = []
+        for user in users:
+            if user not in young:
+                state = old.pop(user, None)
+                if state is None:
+                    missing.append(user)
+                else:
+                    young[user] = state
+        return missing
 
     def put(self, user: str, state: UserState) -> None:
         """Keep a state that was just loaded."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from engine.kafka_client import client_options
@@ -122,6 +123,20 @@ class Bed:
                 size += len(value)
             await batches.flush()
         return Log(prefix, events, size, await self.ends(prefix))
+
+    async def forget(self, prefix: str) -> None:
+        """An empty Redis, and empty lanes: their records prove that the log was applied once."""
+        self.redis.flush()
+        all_of_it = RecordsToDelete(before_offset=-1)
+        lanes = Topics(prefix).lanes.values()
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.servers)
+        await admin.start()
+        try:
+            await admin.delete_records(
+                {TopicPartition(lane, n): all_of_it for lane in lanes for n in range(PARTITIONS)}
+            )
+        finally:
+            await admin.close()
 
     async def ends(self, prefix: str) -> tuple[int, ...]:
         """The end offsets of the log under `prefix`."""

@@ -19,14 +19,13 @@ from heapq import heappop, heappush
 from statistics import median
 from typing import NamedTuple
 
-from aiokafka.structs import ConsumerRecord
-
 from engine.ports import Commit, CommitResult, CommitStatus, ShardMeta
 from engine.store.arguments import commit_command
 from engine.store.keys import shard_tag
 from engine.store.link import pack
 from engine.store.memory import MemoryStore
 from engine.stream.actor import BATCHES_PER_POLL
+from engine.stream.fetching import Record
 from engine.stream.outbox import Entry
 from engine.stream.shard import Shard, ShardSettings
 from engine.stream.worker import spare_the_collector
@@ -139,13 +138,13 @@ class _Programs:
         return self._programs[number]
 
 
-def make_batches(shape: StreamShape) -> list[tuple[int, list[ConsumerRecord]]]:
+def make_batches(shape: StreamShape) -> list[tuple[int, list[Record]]]:
     """(shard, records) as fetches bring them, partitions in turn; the first ones activate."""
     value = encode(ActivateRecord(1))
-    logs: list[list[ConsumerRecord]] = []
+    logs: list[list[Record]] = []
     for shard in range(PARTITIONS):
         headers = sealed_headers(SECRET, Kind.ACTIVATE, shard, None, value)
-        logs.append([_record(shard, 0, T0_MS, None, value, tuple(headers))])
+        logs.append([Record("events", shard, 0, T0_MS, None, value, tuple(headers))])
     homes: dict[str, int] = {}
     for message in make_stream(shape):
         user = message.user
@@ -153,7 +152,7 @@ def make_batches(shape: StreamShape) -> list[tuple[int, list[ConsumerRecord]]]:
         if home < 0:
             home = homes[user] = partition_of(user, PARTITIONS)
         log = logs[home]
-        log.append(_record(home, len(log), message.a_ms, user.encode(), message.value, ()))
+        log.append(Record("events", home, len(log), message.a_ms, user.encode(), message.value))
     return [
         (shard, log[start : start + BATCH])
         for start in range(0, max(map(len, logs)), BATCH)
@@ -162,16 +161,7 @@ def make_batches(shape: StreamShape) -> list[tuple[int, list[ConsumerRecord]]]:
     ]
 
 
-def _record(
-    shard: int, offset: int, a_ms: int, key: bytes | None, value: bytes, headers: Sequence[object]
-) -> ConsumerRecord:
-    size = len(value)
-    return ConsumerRecord("events", shard, offset, a_ms, 0, key, value, None, 0, size, headers)
-
-
-async def apply_all(
-    batches: list[tuple[int, list[ConsumerRecord]]], definitions: Definitions
-) -> Applied:
+async def apply_all(batches: list[tuple[int, list[Record]]], definitions: Definitions) -> Applied:
     """Apply the batches in order."""
     store, programs = PackingStore(), _Programs(definitions)
     settings = ShardSettings(PARTITIONS, Topics(), SECRET, log_clock=True)

@@ -54,8 +54,8 @@ def rates(samples: list[Sample]) -> Run:
 
 
 async def run_worker(bed: Bed, log: Log, **settings: str) -> WorkerRun:
-    """Start a worker on an empty Redis and let it work off the whole log."""
-    bed.redis.flush()
+    """Start a worker that knows nothing and let it work off the whole log."""
+    await bed.forget(log.prefix)
     environment = bed.environment(log.prefix, **settings)
     redis_pid = bed.redis.child.pid
     with bed.role("worker", environment) as role:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+import pytest
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from engine.ports import START, Commit, CommitResult, Position
 from engine.store.memory import MemoryStore
+from engine.stream import actor as actor_module
 from engine.stream.actor import ShardActor, Surroundings
 from engine.stream.batches import RecordBatch
 from engine.stream.shard import ShardSettings
@@ -28,6 +30,22 @@ class CountingStore(MemoryStore):
         return await super().commit(commit)
 
 
+class DueStore(CountingStore):
+    """After each batch some timer is due, until it was asked which."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    async def commit(self, commit: Commit) -> CommitResult:
+        result = await super().commit(commit)
+        return result._replace(next_due=0 if commit.new.page else 1)
+
+    async def due_users(self, shard: int, before_ms: int, count_max: int) -> list[tuple[str, int]]:
+        self.looks += 1
+        return []
+
+
 def make_log(count: int) -> Log:
     log = Log()
     for number in range(count):
@@ -40,12 +58,10 @@ def batch_of(log: Log, first: int, end: int, *, sought: bool = False) -> RecordB
     return RecordBatch(records, first - 1, sought, 100)
 
 
-async def commits_of(
-    log: Log, batches: Sequence[RecordBatch], *, records_max: int = 100
-) -> list[int]:
-    """Offer the batches at once; the offsets that were committed."""
-    store = CountingStore()
-    failures: list[BaseException] = []
+async def open_actor(
+    log: Log, store: MemoryStore, failures: list[BaseException], records_max: int = 100
+) -> ShardActor:
+    """The owner of an empty shard."""
 
     async def bounds(_: TP) -> tuple[int, int]:
         return 0, len(log.records)
@@ -77,6 +93,16 @@ async def commits_of(
     )
     actor = ShardActor(TP("events", 0), around)
     await actor.open(None)
+    return actor
+
+
+async def commits_of(
+    log: Log, batches: Sequence[RecordBatch], *, records_max: int = 100
+) -> list[int]:
+    """Offer the batches at once; the offsets that were committed."""
+    store = CountingStore()
+    failures: list[BaseException] = []
+    actor = await open_actor(log, store, failures, records_max)
     for batch in batches:
         actor.offer(batch)
     last = len(log.records) - 1
@@ -102,3 +128,31 @@ async def test_a_batch_after_a_seek_is_looked_at_by_itself() -> None:
     log = make_log(6)
     batches = [batch_of(log, 0, 3), batch_of(log, 3, 6, sought=True)]
     assert await commits_of(log, batches) == [2, 5]
+
+
+async def looks_after(batches: int, failures: list[BaseException], enough: int) -> int:
+    """How often due timers were looked for when batches came one by one, and then none."""
+    log, store = make_log(batches), DueStore()
+    actor = await open_actor(log, store, failures)
+    for number in range(batches):
+        actor.offer(batch_of(log, number, number + 1))
+        await eventually(lambda: bool(failures) or actor.position == number)  # noqa: B023
+    await eventually(lambda: bool(failures) or store.looks >= enough)
+    looks = store.looks
+    await actor.stop(1.0)
+    return looks
+
+
+async def test_batches_that_keep_coming_share_a_look_for_due_timers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(actor_module, "POLL_EVERY_S", 60.0)
+    failures: list[BaseException] = []
+    assert await looks_after(5, failures, 1) == 1
+    assert failures == []
+
+
+async def test_due_timers_are_looked_for_when_no_batch_comes_any_more() -> None:
+    failures: list[BaseException] = []
+    assert await looks_after(2, failures, 2) == 2
+    assert failures == []

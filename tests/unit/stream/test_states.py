@@ -8,9 +8,11 @@ def test_a_state_in_use_survives_settling() -> None:
     cache.put("used", used)
     for number in range(20):
         cache.put(f"u{number}", UserState())
-        assert cache["used"] is used
+        assert cache.use(["used", "unknown"]) == ["unknown"]
+        assert cache.in_use["used"] is used
         cache.settle()
-    assert cache["used"] is used
+    assert cache.use(["used"]) == []
+    assert cache.in_use["used"] is used
 
 
 def test_what_is_not_used_for_long_goes() -> None:
