@@ -250,15 +250,16 @@ def check_redis_info(name: str, info: Mapping[str, str], replicas: int) -> list[
 
 async def _functions(link: Link) -> Check:
     name = f"redis {link.address} functions"
-    libraries = await link.ask("FUNCTION LIST", "LIBRARYNAME", functions.LIBRARY, "WITHCODE")
-    if not libraries:
-        words = f"{functions.LIBRARY} is not loaded: the first worker loads it if it may"
+    loaded = await functions.loaded(link)
+    others = sorted(loaded.keys() - {functions.LIBRARY})
+    beside = f"; of other releases: {', '.join(others)}" if others else ""
+    if functions.LIBRARY not in loaded:
+        words = f"{functions.LIBRARY} is not loaded: the first worker loads it if it may{beside}"
         return Check(name, State.WARN, words)
-    fields = dict(zip(libraries[0][::2], libraries[0][1::2], strict=True))
-    if fields[b"library_code"].decode() != functions.code():
-        words = f"{functions.LIBRARY} has other code: another version of Tripline is at work"
+    if loaded[functions.LIBRARY] != functions.code():
+        words = f"{functions.LIBRARY} has other code than its name says: load this release's"
         return Check(name, State.FAIL, words)
-    return Check(name, State.OK, f"{functions.LIBRARY} is loaded")
+    return Check(name, State.OK, f"{functions.LIBRARY} is loaded{beside}")
 
 
 def _skew(name: str, skew_ms: int, words: str) -> Check:

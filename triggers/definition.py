@@ -172,7 +172,7 @@ _SomeUnless = Annotated[tuple[Unless, ...], Field(min_length=1, max_length=UNLES
 
 
 def _as_cooldown(value: Any) -> Any:
-    return {"user": value} if isinstance(value, str) else value
+    return {"user": value} if isinstance(value, str | int | float) else value
 
 
 class TriggerDefinition(Model):
@@ -420,8 +420,11 @@ class CapLimit(Model):
     """Only messages of triggers of this category."""
 
     def cross_problems(self) -> Iterable[Problem]:
-        if (self.per_ms is None) == (self.calendar is None):
-            yield Problem((), "a cap has `per` (such as 7d) or `calendar` (such as day)")
+        one = "a cap has `per` (such as 7d) or `calendar` (such as day)"
+        if self.per_ms is None and self.calendar is None:
+            yield Problem((), f"{one}: this one has neither")
+        elif self.per_ms is not None and self.calendar is not None:
+            yield Problem((), f"{one}, not both: for both write two caps")
 
 
 class TextLimits(Model):

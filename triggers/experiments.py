@@ -68,7 +68,7 @@ class Variant(Model):
 
 
 def _as_variant(value: Any) -> Any:
-    return {"weight": value} if isinstance(value, str) else value
+    return {"weight": value} if isinstance(value, str | int | float) else value
 
 
 def _not_control(variants: dict[str, Variant]) -> dict[str, Variant]:

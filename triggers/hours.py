@@ -1,6 +1,6 @@
 """How definitions say when a message may be sent: `quiet` of a policy, `send_at` and `hold`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from triggers.fields import Clock, WaitMs
 from triggers.model import Model
 from triggers.opening import DAY_MINUTES, Hours, Window, is_ever_open
-from triggers.problems import Problem
+from triggers.problems import Problem, suggestion
 from triggers.state import DAY_MS
 
 QUIET_MAX = 8
@@ -26,13 +26,25 @@ def _differ(pair: tuple[str, str]) -> tuple[str, str]:
     return pair
 
 
+_TWO_TIMES = 'two times of the day, in quotes and brackets: ["22:00", "09:00"]'
+
+
+def _two_times(value: Any) -> Any:
+    pair = isinstance(value, list | tuple) and len(value) == len(("from", "until"))
+    if not pair or not all(isinstance(time, str) for time in value):
+        raise ValueError(f"this needs {_TWO_TIMES}")
+    return value
+
+
 #: Two times of the day: from, until. Over midnight when the second one is not later.
-Stretch = Annotated[tuple[Clock, Clock], AfterValidator(_differ)]
+Stretch = Annotated[tuple[Clock, Clock], BeforeValidator(_two_times), AfterValidator(_differ)]
 
 
 def _as_stretches(value: Any) -> Any:
     """`["22:00", "09:00"]` is one stretch."""
-    one = isinstance(value, list | tuple) and bool(value) and isinstance(value[0], str)
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"`quiet` needs {_TWO_TIMES}, or a list of such pairs")
+    one = bool(value) and not any(isinstance(item, list | tuple) for item in value)
     return [value] if one else value
 
 
@@ -57,7 +69,19 @@ class Between(Model):
     """From, until; over midnight when the second one is earlier."""
 
 
-SendAt = Literal["now", "usual_hour"] | Between
+def _as_send_at(value: Any) -> Any:
+    """One message for one mistake: a union would tell what is wrong as each of its members."""
+    if isinstance(value, Mapping):
+        return Between.model_validate(value)
+    if isinstance(value, Between) or value in _MOMENTS:
+        return value
+    near = suggestion(value, _MOMENTS) if isinstance(value, str) else ""
+    said = f", not '{str(value)[:100]}'{near}"
+    raise ValueError(f'`send_at` is now, usual_hour or {{between: ["12:00", "20:00"]}}{said}')
+
+
+_MOMENTS = ("now", "usual_hour")
+SendAt = Annotated[Literal["now", "usual_hour"] | Between, BeforeValidator(_as_send_at)]
 
 
 class Hold(Model):

@@ -158,7 +158,8 @@ def _wording(details: ErrorDetails) -> str:
 _WORDINGS = {
     "string_type": "must be text: put it in quotes",
     "int_type": "must be a whole number",
-    "tuple_type": "must be a list",
+    "tuple_type": "must be a list: put what it holds in [ ]",
+    "dict_type": "must be a mapping from names to values: {{name: ...}}",
     "string_too_short": "must not be empty",
     "string_too_long": "has at most {max_length} characters",
     "too_short": "must not be empty",

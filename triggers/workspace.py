@@ -147,6 +147,12 @@ def parse_policies(
     if len(document) > POLICIES_MAX:
         return policies, [Problem((), f"a workspace has at most {POLICIES_MAX} policies")]
     for name, body in document.items():
+        if name in Policy.names() and not isinstance(body, Mapping):
+            message = (
+                f"`{name}` stands below the name of a policy: `{DEFAULT_POLICY}: {{{name}: ...}}`"
+            )
+            problems.append(Problem((name,), message, at_key=True))
+            continue
         try:
             check_id(str(name))
             policies[str(name)] = Policy.model_validate(body, context={"zones": zones})

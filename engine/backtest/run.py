@@ -134,7 +134,7 @@ class Backtest:
             if slot.merged_into:
                 user, slot = self._follow(slot)
             if slot.trace is not None:
-                note_event(slot, a, event_name(event))
+                note_event(slot, a, event_name(event) or event.type)
             hits = roles_of(event)
             if hits.answer is not None and self._is_idle(hits, slot, watermark_ms):
                 hits = NO_HITS

@@ -88,10 +88,10 @@ def squeezed(entries: list[Entry]) -> list[Entry]:
     return found
 
 
-def note_event(slot: Slot, at_ms: int, name: str | None) -> None:
+def note_event(slot: Slot, at_ms: int, name: str) -> None:
     """An event of a followed user."""
     if slot.trace is not None and len(slot.trace) < ENTRIES_MAX:
-        slot.trace.append((at_ms, "", name or "(no name)"))
+        slot.trace.append((at_ms, "", name))
 
 
 def note_decision(slot: Slot, decision: Decision) -> None:

@@ -104,6 +104,9 @@ def _sides(
         return _registered(folder, timeout_s, prune=prune)
     after = load_definitions(folder, [], None)
     if not against.startswith("git:"):
+        if not Path(against).is_dir():
+            message = f"--against {against}: no folder; a commit is git:{against}"
+            raise CliError(ExitCode.INVALID, message)
         return load_definitions(Path(against), [], None), after
     from engine.backtest.session import Definitions
     from engine.impact.revisions import GitRefused, load_revision

@@ -15,7 +15,7 @@ from engine.ports import ShardMeta, ShardStore
 from engine.registry.operations import open_to_read
 from engine.registry.reader import RegistryReader
 from engine.settings import Settings
-from engine.stream.building import withdrawals_met
+from engine.stream.building import as_shard_has_it, withdrawals_met
 from engine.stream.forwarding import went_round
 from engine.stream.intake import (
     Activation,
@@ -35,7 +35,7 @@ from triggers.definition import Policy
 from triggers.effects import Journal
 from triggers.explaining import Entry, Watch, What
 from triggers.merging import thaw
-from triggers.program import Withdrawals
+from triggers.program import Program, Withdrawals
 from triggers.state import UserState, decode_state
 
 READ_UP_S = 30.0
@@ -230,7 +230,7 @@ class _Retelling:
         await self._registry.read_up_to(number, READ_UP_S)
         program = self._registry.program(number)
         self._withdrawn |= withdrawals_met(program, self._withdrawn, a)
-        self._watch.activate(program.of_shard(self._withdrawn), a)
+        self._watch.activate(self._as_shard_has_it(program), a)
         self._number = number
 
     def _guess_version(self, a: int) -> None:
@@ -238,7 +238,11 @@ class _Retelling:
         history = self._registry.history
         # With the log's clock `a` is the emitters' time, which says nothing of the authors'.
         self._number = history.latest if self._log_clock else history.latest_at(a)
-        self._watch.program = self._registry.program(self._number).for_user(self._user)
+        program = self._as_shard_has_it(self._registry.program(self._number))
+        self._watch.program = program.for_user(self._user)
+
+    def _as_shard_has_it(self, program: Program) -> Program:
+        return as_shard_has_it(program, self._withdrawn, log_clock=self._log_clock)
 
     def _is_mine(self, record: ConsumerRecord, kind: str) -> bool:
         """Engine-made records bear their user as key, whatever the event inside them says."""

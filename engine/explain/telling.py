@@ -186,6 +186,8 @@ def _last(values: Mapping[str, Any], last: str, clock: Clock) -> str:
 def _spacing(values: Mapping[str, Any], clock: Clock) -> str:
     if "period_ms" not in values:
         return "transactional"
+    if not values["period_ms"]:
+        return ""
     return f"{_last(values, 'last_at', clock)}, {format_duration(values['period_ms'])} apart"
 
 
@@ -196,7 +198,7 @@ def _cooldown(values: Mapping[str, Any], clock: Clock) -> str:
         if period_ms:
             last = _last(values, f"{name}_last_at", clock)
             parts.append(f"{last}{what}, {format_duration(period_ms)} apart")
-    return "; ".join(parts) or "none"
+    return "; ".join(parts)
 
 
 def _caps(values: Mapping[str, Any], clock: Clock) -> str:
@@ -206,7 +208,7 @@ def _caps(values: Mapping[str, Any], clock: Clock) -> str:
         window = f"per calendar {calendar}" if calendar else f"in {format_duration(cap['per_ms'])}"
         of = f" {cap['category']}" if "category" in cap else ""
         caps.append(f"{cap['used']} of {cap['max']}{of} {window}")
-    return ", ".join(caps) or "none"
+    return ", ".join(caps)
 
 
 def _priority(values: Mapping[str, Any], clock: Clock) -> str:
@@ -215,14 +217,14 @@ def _priority(values: Mapping[str, Any], clock: Clock) -> str:
 
 def _quiet(values: Mapping[str, Any], clock: Clock) -> str:
     if "local" not in values:
-        return "none"
+        return ""
     closed = " and ".join(f"{start}-{end}" for start, end in values["closed"]) or "usual hour"
     return f"{values['local']} in {values['zone']}, closed {closed}"
 
 
 def _text(values: Mapping[str, Any], clock: Clock) -> str:
     if "text" not in values:
-        return "none"
+        return ""
     at = values["last_at"]
     used = "never said" if at is None else f"said at {clock(at)}"
     return f"next is {values['text']}, {used}, no repeat in {format_duration(values['period_ms'])}"

@@ -24,12 +24,14 @@ from schemas.reasons import Reason
 from schemas.topics import Topics
 from triggers.effects import Admitted, Effects, counter_name
 from triggers.program import Program, Withdrawals
-from triggers.state import UserState, encode_state, is_blank
+from triggers.state import DAY_MS, UserState, encode_state, is_blank
 from triggers.windows import starts_until
 
 #: Of each trigger a shard remembers so many withdrawals. One pushed out still happens, at the time
 #: of the next.
 WITHDRAWALS_MAX = 8
+#: A month of history is played in minutes: its deliveries are sent long after they expired.
+HISTORY_WITHIN_MS = 100 * 365 * DAY_MS
 #: A record has at most 1 MiB; a larger one would stop the publisher of the shard for ever.
 DELIVERY_BYTES_MAX = 900_000
 
@@ -182,6 +184,15 @@ def withdrawals_met(
         if not before or before[-1][0] < revision:
             met[trigger] = (*before, (revision, a))[-WITHDRAWALS_MAX:]
     return met
+
+
+def as_shard_has_it(
+    program: Program, withdrawn: Mapping[str, Withdrawals], *, log_clock: bool
+) -> Program:
+    """A program as a shard decides with it: after these withdrawals, and waiting for outcomes as
+    long as its clock asks for."""
+    within_ms = HISTORY_WITHIN_MS if log_clock else program.outcome_within_ms
+    return program.of_shard(withdrawn, within_ms)
 
 
 def fill_states(commit: Commit, touched: dict[str, Touched]) -> None:

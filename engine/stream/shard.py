@@ -26,6 +26,7 @@ from engine.stream import observed
 from engine.stream.building import (
     Origin,
     Touched,
+    as_shard_has_it,
     decision_messages,
     delay_claims,
     delivery_messages,
@@ -71,15 +72,13 @@ from triggers.decide import apply_event, apply_merge, apply_merged, apply_outcom
 from triggers.effects import Effects, Merge, Reached
 from triggers.merging import thaw
 from triggers.program import Program, Withdrawals
-from triggers.state import DAY_MS, UserState, decode_state, encode_state
+from triggers.state import UserState, decode_state, encode_state
 
 #: Due timers are worked off in pages of this many users (design.md section 4).
 PAGE_USERS_MAX = 250
 #: An emitter's key may fill a whole record; the dead letter must still fit.
 KEY_BYTES_MAX = 1024
 RELEASE_MAX = 500
-#: A month of history is played in minutes: its deliveries are sent long after they expired.
-HISTORY_WITHIN_MS = 100 * 365 * DAY_MS
 
 #: Unique among all processes: a commit is known again by it, and so are the records it published.
 #: uuid4 asks the kernel for each, 4 us.
@@ -399,8 +398,9 @@ class Shard:
         observed.activated(self.number, number)
 
     def _decide_with(self, program: Program) -> None:
-        within_ms = HISTORY_WITHIN_MS if self._settings.log_clock else program.outcome_within_ms
-        self._program = program.of_shard(self._withdrawn, within_ms)
+        self._program = as_shard_has_it(
+            program, self._withdrawn, log_clock=self._settings.log_clock
+        )
 
     async def _load(self, missing: list[str]) -> None:
         """Bring the states of these users into the cache."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from engine.testing.timeline import Step, Timeline
+from engine.testing.waiting import wait_lines
 from schemas.events import Event, event_name
 from schemas.reasons import Unevaluated
 from triggers.conditions import ClauseResult, Filter
@@ -24,14 +25,17 @@ _SHOWN_MAX = 20
 
 
 def reasons(timeline: Timeline) -> list[str]:
-    """One line for each event and clause of the test's trigger that came to nothing."""
+    """One line for each event and clause of the test's trigger that came to nothing, and for each
+    candidate that waited before it was decided."""
     trigger = timeline.case.program.triggers[timeline.case.trigger.id]
-    silent = all(got.trigger != trigger.id for got in timeline.got)
+    waited = any(wait.trigger == trigger.id for wait in timeline.waited)
+    silent = not waited and all(got.trigger != trigger.id for got in timeline.got)
     lines = [
         f"{format_duration(step.given.at_ms)} {_label(step.event)}: {reason}"
         for step in timeline.steps
         for reason in (*_of_step(trigger, step), *(_unfinished(trigger, step) if silent else ()))
     ]
+    lines += wait_lines(timeline.case, timeline.waited, timeline.waiting)
     if len(lines) > _SHOWN_MAX:
         lines[_SHOWN_MAX:] = [f"... and {len(lines) - _SHOWN_MAX} more"]
     return lines

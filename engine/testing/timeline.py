@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from engine.delivery.render import Renderer
 from engine.testing.cases import Case
+from engine.testing.waiting import Waits, waiting_of
 from schemas.decisions import Decision
 from schemas.deliveries import Delivery
 from schemas.events import Event
@@ -80,6 +81,8 @@ class Timeline:
     got: list[Got] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     started: bool = False
+    #: Candidates that were not decided at once.
+    waited: Waits = field(default_factory=dict)
     _states: dict[str, UserState] = field(default_factory=dict)
     _events: dict[str, Event] = field(default_factory=dict)
     #: (user, trigger) -> the last delivery.
@@ -100,6 +103,14 @@ class Timeline:
         last_ms = max(offsets_ms, default=0)
         end_ms = last_ms + AFTER_MAX_MS if test.until_ms is None else test.until_ms
         self._advance(test.now_ms + end_ms + 1)
+
+    @property
+    def waiting(self) -> Waits:
+        """Who waits at the end."""
+        found: Waits = {}
+        for state in self._states.values():
+            found |= waiting_of(state)
+        return found
 
     def _event(self, given: GivenEvent, number: int) -> Event:
         test = self.case.test
@@ -220,6 +231,7 @@ class Timeline:
             self._collect(state, effects)
 
     def _collect(self, state: UserState, effects: Effects) -> None:
+        self.waited |= waiting_of(state)
         deliveries = {admitted.delivery_id: admitted for admitted in effects.deliveries}
         for name, admitted in deliveries.items():
             if not admitted.ghost:

@@ -1,7 +1,8 @@
-#!lua name=tripline_1
+#!lua name=tripline_6a939ca3
 
 -- The three things that must happen at once in one shard: a commit, a claim, a release.
--- The version is part of every name, so that two releases can run next to each other.
+-- The version, a digest of this file, is part of every name, so that two releases can run next to
+-- each other: after an edit run `python -m engine.store.functions`.
 -- No clock, no randomness, no TTL: the same arguments always leave the same keys.
 -- Times and numbers are integers below 2^53, which a Lua number holds exactly. They are stored
 -- and returned as the strings that came in, because tostring() keeps 14 digits only.
@@ -443,6 +444,6 @@ local function release(keys, args)
     return 1
 end
 
-redis.register_function('tripline_commit_1', commit)
-redis.register_function('tripline_claim_1', claim)
-redis.register_function('tripline_release_1', release)
+redis.register_function('tripline_commit_6a939ca3', commit)
+redis.register_function('tripline_claim_6a939ca3', claim)
+redis.register_function('tripline_release_6a939ca3', release)

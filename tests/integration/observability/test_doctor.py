@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis.asyncio
 import structlog
 import typer
 from aiokafka import AIOKafkaProducer
@@ -18,6 +19,7 @@ from engine.doctor import State, check_kafka, check_redis
 from engine.local.kafka import KafkaBroker
 from engine.local.ports import free_port
 from engine.settings import Settings
+from engine.store import functions
 from engine.store.redis import RedisStore
 from engine.topics import ensure_topics
 from tests.services import FreshRedis
@@ -105,6 +107,12 @@ async def test_the_functions_a_worker_loaded_are_found(redis_url: str) -> None:
     (name,) = (name for name in after if name.endswith("functions"))
     assert (before[name].state, after[name].state) == (State.WARN, State.OK)
     assert all(check.state is State.OK for check in after.values())
+    other = functions.stamped(functions.code() + "-- of another release\n")
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.function_load(other)
+    again = {check.name: check for check in await check_redis(settings, 5)}[name]
+    assert again.state is State.OK
+    assert other.partition("\n")[0].removeprefix("#!lua name=") in again.detail
 
 
 async def test_a_redis_that_may_forget_is_a_fault(fresh_redis: FreshRedis) -> None:

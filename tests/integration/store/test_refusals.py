@@ -211,6 +211,27 @@ async def test_a_library_with_other_code_is_refused_unless_it_is_to_be_replaced(
     await store.wait_ready(5)
 
 
+async def test_a_process_of_another_release_goes_on_with_its_own_functions(
+    redis_server: RedisServer,
+    redis_url: str,
+    open_store: OpenStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = open_store(redis_url)
+    await old.wait_ready(5)
+    names = (functions.LIBRARY, functions.COMMIT)
+    shard = Shard(old, 7)
+    assert (await shard.write(funnel={"matched": 1})).status is CommitStatus.OK
+    newer = functions.stamped(functions.code().replace("RING_SPARE = 8", "RING_SPARE = 9"))
+    redis_server.command("FUNCTION", "LOAD", newer)
+    assert (await shard.write(funnel={"matched": 1})).status is CommitStatus.OK
+    version = newer.partition("\n")[0].removeprefix("#!lua name=tripline_")
+    assert f"tripline_{version}" not in names
+    monkeypatch.setattr(functions, "COMMIT", f"tripline_commit_{version}")
+    assert (await shard.write(funnel={"matched": 1})).status is CommitStatus.OK
+    assert (await old.dump(7))["funnel"] == {"matched": 3}
+
+
 async def test_a_foreign_value_under_our_key_is_broken_not_unavailable(
     redis_server: RedisServer, redis_url: str, open_store: OpenStore
 ) -> None:

@@ -2,6 +2,7 @@ from random import Random
 
 from engine.backtest.timelines import ENTRIES_MAX, Followed, Timeline
 from engine.backtest.users import Slot
+from schemas.events import Event
 from tests.unit.backtest.histories import CART, HOUR, LOOK, decided, definitions, event
 
 EVENTS = [
@@ -42,3 +43,10 @@ def test_a_timeline_is_bounded() -> None:
     run, _ = decided(definitions(LOOK), events)
     (one,) = run.followed.shown()
     assert len(one.entries) == ENTRIES_MAX
+
+
+def test_a_message_without_a_name_is_shown_by_its_type() -> None:
+    identified = Event("identify", "i", user_id="ann", traits={"plan": "pro"})
+    run, _ = decided(definitions(LOOK), [(0, identified), event(HOUR, "ann", "Product Viewed")])
+    (one,) = run.followed.shown()
+    assert [entry.what for entry in one.entries] == ["identify", "Product Viewed", "ADMITTED"]

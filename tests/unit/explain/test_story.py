@@ -137,3 +137,11 @@ def test_quiet_hours_say_when_they_open() -> None:
     told = "\n".join(story_lines(explain_events(program, "u", rows, {"u"}, assumed=zone)))
     assert "QUIET_HOURS: 11:30 in Asia/Almaty, closed 11:00-13:00, opens at 13:00" in told
     assert "is held until 2025-01-06 13:00:00" in told
+
+
+def test_what_a_policy_does_not_ask_for_is_not_told() -> None:
+    program = program_of({**DROP, "when": {"event": "Opened"}})
+    rows = [(ms("6h30m"), _event("6h30m", "Opened", "m0", {}))]
+    lines = list(story_lines(explain_events(program, "u", rows, {"u"})))
+    (passed,) = [line.strip() for line in lines if "passed:" in line]
+    assert passed == "passed: state live; device 1 known"

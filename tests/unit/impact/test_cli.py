@@ -132,6 +132,8 @@ def test_a_folder_is_compared_with_a_commit(before: Path) -> None:
     answer = tripline("diff", before, "--against", "git:HEAD", code=1)
     assert '    wait: "1h" -> "2h"' in answer.stdout
     assert "- trigger look" in answer.stdout
+    answer = tripline("diff", before, "--against", "HEAD", code=2)
+    assert answer.stderr == "--against HEAD: no folder; a commit is git:HEAD\n"
     answer = tripline("diff", before, "--against", "git:--help", code=2)
     assert "git knows no commit '--help'" in answer.stderr
 

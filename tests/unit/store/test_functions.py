@@ -43,3 +43,18 @@ def test_the_library_uses_no_command_that_reads_a_clock_draws_lots_or_sets_a_ttl
         "ZREM",
     }
     assert not re.search(r"'(EX|PX|EXAT|PXAT)'|math\.random|os\.", functions.code())
+
+
+def test_the_version_in_the_names_is_that_of_the_code() -> None:
+    assert functions.stamped(functions.code()) == functions.code(), (
+        "tripline.lua has changed: python -m engine.store.functions writes its new version"
+    )
+
+
+def test_other_code_has_other_names() -> None:
+    source = functions.code()
+    other = functions.stamped(source.replace("local RING_SPARE = 8", "local RING_SPARE = 9"))
+    names = set(re.findall(r"tripline_(?:\w+_)?[0-9a-f]{8}", source))
+    assert {functions.LIBRARY, functions.COMMIT, functions.CLAIM, functions.RELEASE} <= names
+    assert len(names) == 4
+    assert not any(name in other for name in names)

@@ -7,16 +7,23 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.store.digest import digest_of
 from engine.store.memory import MemoryStore
-from engine.stream.building import WITHDRAWALS_MAX, withdrawals_met
+from engine.stream.building import (
+    HISTORY_WITHIN_MS,
+    WITHDRAWALS_MAX,
+    as_shard_has_it,
+    withdrawals_met,
+)
 from tests.unit.stream.builders import T0, FixedPrograms, Log, Outlet, make_shard, user_of
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
 from triggers.program import Program
+from triggers.state import DAY_MS
 
 USERS = [user_of(0, number) for number in range(3)]
 ADDED, ORDERED = "Product Added", "Order Completed"
@@ -189,3 +196,11 @@ async def test_batches_and_owners_change_nothing(cuts: set[int]) -> None:
     whole = await _run(log)
     assert [row[1] for row in whole[1]].count("CANCELLED") > 3
     assert await _run(log, sorted(cuts)) == whole
+
+
+@pytest.mark.parametrize(("log_clock", "within_ms"), [(True, HISTORY_WITHIN_MS), (False, DAY_MS)])
+def test_a_shard_waits_for_outcomes_as_long_as_its_clock_asks_for(
+    log_clock: bool, within_ms: int
+) -> None:
+    program = as_shard_has_it(_version(9, 0, {}), {}, log_clock=log_clock)
+    assert program.outcome_within_ms == within_ms

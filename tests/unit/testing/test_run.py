@@ -364,3 +364,62 @@ def test_a_message_that_is_held_is_expected_at_its_release() -> None:
     never = later + "hold: {for: []}\n"
     expected = "{at: 2h, outcome: SUPPRESSED, reason: QUIET_HOURS}"
     assert verdict(ADDED, expected, trigger=never).passed
+
+
+SOON = "id: cart\nclass: marketing\nwhen: {event: Added}\n"
+NIGHT = "now: '2026-01-05T22:00:00Z'"
+
+
+def test_a_failure_says_that_a_candidate_waited_in_the_settle_window_and_when_to_expect_it() -> (
+    None
+):
+    found = verdict(
+        "{at: 1m, event: Added}",
+        "{at: 1m, outcome: ADMITTED}",
+        trigger=SOON,
+        policy="default: {settle: 5m}",
+    )
+    assert diff(found) == ["- 1m ADMITTED", "+ 6m ADMITTED"]
+    assert found.why == (
+        "1m a candidate waited in the settle window (`settle` of its policy) until 6m and was "
+        "decided then: expect it at 6m",
+    )
+
+
+def test_a_failure_says_that_a_candidate_still_waits_when_the_test_ends() -> None:
+    found = verdict(
+        "{at: 1m, event: Added}",
+        "{at: 1m, outcome: ADMITTED}",
+        "until: 4m",
+        trigger=SOON,
+        policy="default: {settle: 5m}",
+    )
+    assert found.why == (
+        "1m a candidate still waits in the settle window (`settle` of its policy) until 6m, and "
+        "the test ends at 4m: write `until: 6m` or later, or leave `until` out",
+    )
+
+
+def test_a_failure_says_that_a_candidate_was_held_by_quiet_hours() -> None:
+    found = verdict(
+        "{at: 1h, event: Added}",
+        "{at: 1h, outcome: ADMITTED}",
+        NIGHT,
+        trigger=SOON + "hold: {for: [quiet_hours], at_most: 12h}\n",
+        policy='default: {quiet: ["22:00", "09:00"]}',
+    )
+    assert found.why == (
+        "1h a candidate waited for quiet hours (`quiet` of its policy) until 11h and was decided "
+        "then: expect it at 11h",
+    )
+
+
+def test_a_test_that_passes_says_nothing_of_waits() -> None:
+    found = verdict(
+        "{at: 1m, event: Added}",
+        "{at: 6m, outcome: ADMITTED}",
+        trigger=SOON,
+        policy="default: {settle: 5m}",
+    )
+    assert found.passed
+    assert found.why == ()

@@ -57,7 +57,7 @@ def test_a_written_text_over_its_limit_is_warned_of_where_it_stands() -> None:
 
 
 def test_a_text_of_just_the_limit_is_not_warned_of() -> None:
-    assert hints("{title: ten signs., body: twenty signs no mores}") == []
+    assert hints("{title: ten signs., body: twenty signs no more}") == []
 
 
 def test_each_locale_is_warned_of_by_itself() -> None:
