@@ -50,6 +50,11 @@ _OF_DELIVERIES = frozenset(
         Reason.UNREGISTERED,
     }
 )
+#: What has a reason although it was no refusal.
+_TOLD = (
+    (Outcome.CANCELLED, Reason.CONSENT),
+    (Outcome.ADMITTED, Reason.TEMPLATE_ABORT),
+)
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 REASONS = tuple(reason.value for reason in Reason if reason not in _OF_DELIVERIES)
 
@@ -192,7 +197,7 @@ class Expected(Model):
     """The arm of the experiment, a variant or control; any when left out."""
 
     def cross_problems(self) -> Iterable[Problem]:
-        told = self.outcome == Outcome.CANCELLED and self.reason == Reason.CONSENT
+        told = (self.outcome, self.reason) in _TOLD
         silent = self.outcome in (Outcome.ADMITTED, Outcome.CANCELLED)
         if self.reason is not None and silent and not told:
             message = f"`reason` says why there was no message: {self.outcome} has none"

@@ -4,17 +4,21 @@ A text may use `start` (the first event), `event` (the completing one), `trigger
 bundle `items`, each with a `start` and an `event` of its own: anything else is refused when the
 trigger is registered. Only the values a text names are kept in the user's state and in the
 delivery. Undefined values are errors (TEMPLATE_ERROR), never empty strings; the `default` filter
-says what to write instead.
+says what to write instead. `{% abort_message %}` says that there is nothing to say after all
+(TEMPLATE_ABORT).
 Limits: 4 KB of output, 1,000 loop iterations; no include or render.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TextIO
 
-from liquid import BoundTemplate, Environment, StrictDefaultUndefined
-from liquid.exceptions import LiquidError
+from liquid import BoundTemplate, Environment, RenderContext, StrictDefaultUndefined, TokenStream
+from liquid.ast import Node
+from liquid.exceptions import LiquidError, LiquidSyntaxError
+from liquid.tag import Tag
+from liquid.token import TOKEN_EXPRESSION, TOKEN_TAG
 
 from triggers.paths import check_path
 from triggers.problems import suggestion
@@ -36,6 +40,32 @@ class RenderError(Exception):
     """The text could not be rendered with the values at hand."""
 
 
+class MessageAborted(RenderError):
+    """The text itself says that there is nothing to say."""
+
+
+class _AbortNode(Node):
+    def __init__(self, token: Any) -> None:
+        super().__init__(token)
+        self.blank = False
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        raise MessageAborted("the text aborts the message")
+
+
+class _AbortTag(Tag):
+    """`{% abort_message %}`, without anything else."""
+
+    name = "abort_message"
+    block = False
+
+    def parse(self, stream: TokenStream) -> Node:
+        stream.expect(TOKEN_TAG)
+        if stream.peek.kind == TOKEN_EXPRESSION:
+            raise LiquidSyntaxError("`abort_message` takes no value", token=stream.current)
+        return _AbortNode(stream.current)
+
+
 class _Environment(Environment):
     output_stream_limit = OUTPUT_BYTES_MAX
     loop_iteration_limit = 1000
@@ -46,6 +76,7 @@ class _Environment(Environment):
 _environment = _Environment(undefined=StrictDefaultUndefined)
 for _tag in ("include", "render"):
     _environment.tags.pop(_tag, None)
+_environment.add_tag(_AbortTag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +87,8 @@ class Text:
     paths: tuple[tuple[str, str], ...]
 
     def render(self, scope: Mapping[str, Any]) -> str:
-        """Raise `RenderError` when a value is missing or a limit is overrun."""
+        """Raise `RenderError` when a value is missing or a limit is overrun, `MessageAborted` when
+        the text does not want to be sent."""
         try:
             return self.template.render(**scope)
         except LiquidError as error:

@@ -44,7 +44,7 @@ from schemas.deliveries import Delivery, Limits
 from schemas.reasons import Reason
 from schemas.topics import Lane
 from triggers.definition import TriggerDefinition
-from triggers.texts import RenderError
+from triggers.texts import MessageAborted, RenderError
 
 log = structlog.get_logger(__name__)
 
@@ -268,6 +268,8 @@ class Dispatcher:
             return unsent(delivery, Reason.EXPIRED, "", item.uncertain)
         try:
             message = self._renderer.render(delivery)
+        except MessageAborted:
+            return unsent(delivery, Reason.TEMPLATE_ABORT, "", item.uncertain)
         except RenderError as error:
             log.warning("not_rendered", trigger=delivery.trigger, revision=delivery.revision)
             return unsent(delivery, Reason.TEMPLATE_ERROR, str(error), item.uncertain)

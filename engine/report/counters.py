@@ -20,6 +20,7 @@ _OF_PUSHES: Final = frozenset(
         Reason.UNREGISTERED,
         Reason.PROVIDER_ERROR,
         Reason.TEMPLATE_ERROR,
+        Reason.TEMPLATE_ABORT,
     }
 )
 

@@ -333,7 +333,7 @@ def check_log(shard: int, stored_next: int, known: int, begin: int, end: int) ->
     if stored_next == 0 and known > 0:
         raise LogTruncated(
             f"shard {shard} has no state in Redis, but {known} records were applied once: restore "
-            "Redis, or rebuild with `tripline rebuild`"
+            "Redis from a backup (this release cannot rebuild it from the log)"
         )
     if 0 < stored_next < begin:
         raise _deleted(shard, stored_next, begin)
@@ -347,7 +347,7 @@ def check_log(shard: int, stored_next: int, known: int, begin: int, end: int) ->
 def _deleted(shard: int, expected: int, begin: int) -> LogTruncated:
     return LogTruncated(
         f"shard {shard} goes on at offset {expected}, but the log begins at {begin}: restore a "
-        "newer Redis backup, or rebuild"
+        "newer Redis backup"
     )
 
 

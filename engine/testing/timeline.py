@@ -31,7 +31,7 @@ from triggers.lengths import Renders
 from triggers.program import NO_HITS, Hits
 from triggers.state import DAY_MS, Device, Instance, UserState
 from triggers.testcases import TEST_USER, GivenEvent
-from triggers.texts import RenderError
+from triggers.texts import MessageAborted, RenderError
 
 AFTER_MAX_MS = 366 * DAY_MS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -233,18 +233,24 @@ class Timeline:
     def _collect(self, state: UserState, effects: Effects) -> None:
         self.waited |= waiting_of(state)
         deliveries = {admitted.delivery_id: admitted for admitted in effects.deliveries}
-        for name, admitted in deliveries.items():
-            if not admitted.ghost:
-                self._sent[admitted.user, admitted.trigger.id] = name
+        aborted: set[str] = set()
         for decision in effects.decisions:
             # What was bundled names the delivery of the one that was admitted.
             said = decision.outcome is Outcome.ADMITTED
             found = deliveries.get(decision.delivery_id or "") if said else None
-            self.got.append(self._outcome(decision, found))
-        if deliveries:
+            got = self._outcome(decision, found)
+            self.got.append(got)
+            if found is not None and got.reason == Reason.TEMPLATE_ABORT:
+                aborted.add(found.delivery_id)
+        for name, admitted in deliveries.items():
+            if name in aborted:
+                self._abort(state, admitted)
+                continue
+            if not admitted.ghost:
+                self._sent[admitted.user, admitted.trigger.id] = name
             # Every send is accepted at once, as in a backtest.
-            for admitted in deliveries.values():
-                self._accept(state, admitted)
+            self._accept(state, admitted)
+        if deliveries:
             state.pending.clear()
         pattern = self.case.program.triggers[self.case.trigger.id].pattern
         self.started |= any(got.trigger == self.case.trigger.id for got in self.got)
@@ -258,12 +264,23 @@ class Timeline:
             apply_outcome(self.case.program, admitted.user, state, record, record.at_ms, effects)
             self._collect(state, effects)
 
+    def _abort(self, state: UserState, admitted: Admitted) -> None:
+        """The text did not want to be sent: what the message took is given back."""
+        user, trigger, at_ms = admitted.user, admitted.trigger.id, admitted.decided_at_ms
+        record = OutcomeRecord(admitted.delivery_id, user, trigger, Reason.TEMPLATE_ABORT, at_ms)
+        effects = Effects()
+        apply_outcome(self.case.program, user, state, record, at_ms, effects)
+        self._collect(state, effects)
+
     def _outcome(self, decision: Decision, admitted: Admitted | None) -> Got:
         title = body = error = None
+        reason = decision.reason
         if admitted is not None and self.case.definitions[decision.trigger].all_messages:
             try:
                 said = Renderer(self._definition).render(_delivery(admitted))
                 title, body = said.title, said.body
+            except MessageAborted:
+                reason = Reason.TEMPLATE_ABORT
             except RenderError as problem:
                 error = str(problem)
             if self.renders is not None:
@@ -273,7 +290,7 @@ class Timeline:
             decision.trigger,
             decision.user,
             decision.outcome.value,
-            decision.reason.value if decision.reason else None,
+            reason.value if reason else None,
             self._per(decision),
             title,
             body,

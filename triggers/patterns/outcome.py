@@ -24,6 +24,7 @@ Stage = Literal[
     "expired",
     "cancelled",
     "template_error",
+    "template_abort",
     "delivered",
     "opened",
     "clicked",

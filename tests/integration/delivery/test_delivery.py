@@ -13,7 +13,7 @@ from engine.standins.rules import Action, Rule
 from schemas.deliveries import Delivery, DeviceRef, Limits
 from schemas.reasons import Reason
 from schemas.records import DeadToken, OutcomeRecord
-from tests.integration.delivery.rig import Rig, delivery_rig, standins
+from tests.integration.delivery.rig import Rig, definition, delivery_rig, standins
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.service
@@ -209,6 +209,19 @@ async def test_texts_that_fail_and_platforms_without_provider_end_without_a_requ
     ]
     assert (outcomes[2].code, outcomes[2].attempts) == ("NOT_CONFIGURED", 0)
     assert received == []
+
+
+async def test_a_text_that_aborts_ends_its_message_without_a_request(
+    rig: Rig, tmp_path: Path
+) -> None:
+    body = "{% if start.properties.name == 'gone' %}{% abort_message %}{% endif %}now"
+    message = {"push": {"title": "Hello", "body": body}}
+    rig.definitions.triggers["cart"] = definition("cart", message=message)
+    gone = rig.delivery(fields={"start": {"properties.name": "gone"}})
+    there = rig.delivery(fields={"start": {"properties.name": "there"}})
+    outcomes, received = await sent(rig, tmp_path, gone, there)
+    assert [o.reason for o in outcomes] == [Reason.TEMPLATE_ABORT, Reason.ACCEPTED]
+    assert [one["delivery_id"] for one in received] == [there.delivery_id]
 
 
 async def test_a_record_that_is_no_delivery_becomes_a_dead_letter_and_stops_nobody(

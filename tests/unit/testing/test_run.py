@@ -98,6 +98,21 @@ def test_a_text_that_fails_to_render_fails_the_test() -> None:
     assert "the text fails: start.properties is undefined" in diff(found)[1]
 
 
+def test_a_text_that_aborts_is_expected_with_its_reason_and_gives_back_what_it_took() -> None:
+    body = "{% if event.properties.left == 0 %}{% abort_message %}{% endif %}{{ trigger.id }}"
+    trigger = AT_ONCE + f"cooldown: 1d\nmessage: {{push: {{title: Hi, body: '{body}'}}}}\n"
+    none = "{at: 0m, event: Added, properties: {left: 0}}"
+    some = "{at: 1h, event: Added, properties: {left: 3}}"
+    sent = "{at: 1h, outcome: ADMITTED, body: cart}"
+    aborted = "{at: 0m, outcome: ADMITTED, reason: TEMPLATE_ABORT}"
+    assert verdict(f"{none}, {some}", f"{aborted}, {sent}", trigger=trigger).passed
+    found = verdict(none, "{at: 0m, outcome: ADMITTED}", trigger=trigger)
+    assert diff(found) == ["- 0s ADMITTED", "+ 0s ADMITTED TEMPLATE_ABORT"]
+    assert not verdict(
+        some, "{at: 1h, outcome: ADMITTED, reason: TEMPLATE_ABORT}", trigger=trigger
+    ).passed
+
+
 @pytest.mark.parametrize("value", ["p1", "7", "7.0", "true"])
 def test_per_is_the_value_at_its_path(value: str) -> None:
     trigger = CART + "per: properties.id\n"

@@ -14,8 +14,9 @@ from triggers.loader import load_workspace
 from triggers.source import read_source
 from triggers.workspace import DefinitionError, DefinitionErrors, load_documents
 
-ROUNDS = 200
-FILES = sorted(Path("examples").glob("*/triggers/*.yaml"))
+ROUNDS = 250
+CATALOG = Path("triggers/catalog")
+FILES = sorted([*Path("examples").glob("*/triggers/*.yaml"), *CATALOG.glob("triggers/*.yaml")])
 ODD: tuple[Any, ...] = (
     *(None, True, 0, -1, 10**30, 1.5, float("inf"), "", "x", "1h", "$start.x", "$event.", "\x00"),
     *([], [[]], ["x"], {}, {"": None}, {"event": "A"}, {"all": []}, {"not": {"not": {}}}),
@@ -51,16 +52,29 @@ def mutated(document: Any, random: Random) -> Any:
     return document
 
 
-def decide(document: Any, policies: Any, random: Random) -> None:
+def shared_files() -> dict[str, Any]:
+    """What the shipped triggers refer to, by the stem of its file."""
+    return {
+        stem: read_source((CATALOG / f"{stem}.yaml").read_text(), is_json=False)[0].data
+        for stem in ("places", "relations", "segments")
+    }
+
+
+def decide(document: Any, shared: dict[str, Any], random: Random) -> None:
     """Compile what is valid and let it decide a random history."""
-    loaded = load_documents([document], policies)
-    registered = [RegisteredTrigger(t, 1, "live", 0) for t in loaded.triggers.values()]
-    user = User(compile_program(1, registered, loaded.policies))
+    loaded = load_documents([document], {}, shared)
+    registered = [RegisteredTrigger(t, 1, t.state, 0) for t in loaded.triggers.values()]
+    user = User(compile_program(1, registered, loaded.policies, loaded.documents))
     names = [name for name in user.program.by_event if not name.startswith("\x1f")]
     for minute in range(12):
         properties = {"product_id": random.choice(ODD), "price": random.choice(ODD)}
         event = Event("track", f"m{minute}", event=random.choice([*names, "X"]), user_id="u")
         event.properties = properties
+        event.traits = {"birthday": random.choice(ODD), "plan": random.choice(ODD)}
+        event.context = {
+            "timezone": random.choice(ODD),
+            "location": {"latitude": random.choice(ODD), "longitude": random.choice(ODD)},
+        }
         user.apply(f"{minute}m", event)
     user.fire("90d")
 
@@ -71,13 +85,14 @@ def test_a_mutated_example_is_refused_or_decides() -> None:
     documents = [
         source.data for file in FILES for source in read_source(file.read_text(), is_json=False)
     ]
+    shared = shared_files()
     for _ in range(ROUNDS):
         document = random.choice(documents)
         for _ in range(random.choice((1, 1, 2, 4))):
             document = mutated(document, random) or document
         errors: list[DefinitionError] = []
         try:
-            decide(document, {}, random)
+            decide(document, shared, random)
         except DefinitionErrors as refusal:
             errors = refusal.errors
             refused += 1

@@ -6,6 +6,7 @@ import pytest
 
 from triggers.texts import (
     OUTPUT_BYTES_MAX,
+    MessageAborted,
     RenderError,
     TextError,
     compile_text,
@@ -110,6 +111,16 @@ def test_output_is_limited_in_bytes(letter: str) -> None:
 def test_loops_are_limited() -> None:
     with pytest.raises(RenderError, match="limit"):
         render("{% for x in (1..1001) %}{% endfor %}")
+
+
+def test_a_text_may_abort_its_message() -> None:
+    text = "{% if start.properties.left == 0 %}{% abort_message %}{% endif %}{{ trigger.id }}"
+    assert render(text, left=1) == "cart"
+    with pytest.raises(MessageAborted):
+        render(text, left=0)
+    assert compile_text(text).paths == (("start", "properties.left"),)
+    with pytest.raises(TextError, match="takes no value"):
+        compile_text("{% abort_message 'why' %}")
 
 
 @pytest.mark.parametrize(
