@@ -91,12 +91,14 @@ class MergeRecord(msgspec.Struct, frozen=True):
     known: str
 
 
-class MergedRecord(msgspec.Struct, frozen=True):
-    """To the known profile's shard: what the anonymous one held, as a stored state."""
+class MergedRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """To the known profile's shard: what the anonymous one held, as a stored state. `outcome`: what
+    became of a delivery that was under way then."""
 
     anonymous: str
     known: str
     state: bytes
+    outcome: OutcomeRecord | None = None
 
 
 def signal_event(record: SignalRecord) -> Event:

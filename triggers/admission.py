@@ -27,6 +27,7 @@ from triggers.state import (
     Settling,
     UserState,
     Waiting,
+    under_way,
 )
 from triggers.usual import known_hours
 from triggers.windows import free_at, zone_of
@@ -322,12 +323,13 @@ def refund(state: UserState, pending: Pending) -> None:
     refund_send(state, pending)
     refund_turn(state, pending)
     pers = (pending.per, *pending.others)
-    kept = [
+    taken = [
         cooled
         for cooled in state.cooled
-        if (cooled.trigger, cooled.at) != (pending.trigger, pending.at) or cooled.per not in pers
+        if (cooled.trigger, cooled.at) == (pending.trigger, pending.at) and cooled.per in pers
     ]
-    for other in state.pending:
+    kept = [cooled for cooled in state.cooled if cooled not in taken]
+    for other in under_way(state):
         if (other.trigger, other.per, other.before) == (pending.trigger, pending.per, pending.at):
             other.before = 0
     for waiting in state.instances:
@@ -339,9 +341,10 @@ def refund(state: UserState, pending: Pending) -> None:
         same = (step.trigger, step.waiting[0].per) == (pending.trigger, pending.per)
         if same and step.said_at == pending.at:
             step.said_at = pending.before
-    before = max(pending.before, pending.merged_before)
-    if before and len(kept) < len(state.cooled):
+    for given_back in taken:
         # The cooldown of the message before it in its series, or of a profile that was merged,
         # which this one's had replaced.
-        kept.append(Cooled(pending.trigger, pending.per, before))
+        first = pending.before if given_back.per == pending.per else 0
+        if before := max(first, pending.merged_before):
+            kept.append(Cooled(pending.trigger, given_back.per, before))
     state.cooled = kept

@@ -62,13 +62,9 @@ def react(
     key = answer.delivery
     if key is None or not answer.stages:
         return []
-    touch = _find(state, key)
+    touch = touch_early(program, state, key, out)
     if touch is None:
-        # The reaction may reach the log before the outcome does.
-        pending = next((one for one in state.pending if one.delivery == key), None)
-        if pending is None or not program.follows.get(pending.trigger):
-            return []
-        touch = _touched(state, pending, out)
+        return []
     if touch.seen & GHOST or a - begins_at(touch) > program.follows.get(touch.trigger, 0):
         return []
     new = []
@@ -78,6 +74,17 @@ def react(
             if stage is Reaction.CLICKED:
                 touch.clicked_after = max(e - touch.at, 0)
     return new
+
+
+def touch_early(program: Program, state: UserState, delivery: bytes, out: Effects) -> Touch | None:
+    """The touch of a delivery, made when its reaction reaches the log before its outcome does."""
+    touch = _find(state, delivery)
+    if touch is not None:
+        return touch
+    pending = next((one for one in state.pending if one.delivery == delivery), None)
+    if pending is None or not program.follows.get(pending.trigger):
+        return None
+    return _touched(state, pending, out)
 
 
 def reach(
@@ -147,7 +154,13 @@ def keeps_until(program: Program, touch: Touch) -> int:
 
 def unite(state: UserState, moved: UserState) -> int:
     """Add the touches of another profile; how many did not fit."""
-    known = {touch.delivery for touch in state.touches}
+    known = {touch.delivery: touch for touch in state.touches}
+    for touch in moved.touches:
+        mine = known.get(touch.delivery)
+        if mine is not None and mine.accepted_after < 0:
+            # Its reaction was told before its outcome.
+            mine.accepted_after = touch.accepted_after
+            mine.seen |= touch.seen & GHOST
     both = [*state.touches, *(t for t in moved.touches if t.delivery not in known)]
     both.sort(key=lambda touch: (touch.at, touch.delivery))
     state.touches = both[-TOUCHES_MAX:]

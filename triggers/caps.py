@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from triggers.policy import Cap
 from triggers.program import CompiledTrigger, Program
-from triggers.state import Pending, UserState
+from triggers.state import Pending, UserState, under_way
 
 
 def earlier(times: list[int], at: int) -> list[int]:
@@ -83,7 +83,7 @@ def _add(ring: list[int], at: int, count_max: int, state: UserState, category: s
     if len(ring) >= count_max:
         refundable = Counter(
             pending.at
-            for pending in state.pending
+            for pending in under_way(state)
             if pending.counts and category in ("", pending.category)
         )
         settled = 0

@@ -18,6 +18,7 @@ from triggers import (
     attribution,
     booking,
     exposure,
+    guests,
     holding,
     instances,
     readout,
@@ -145,7 +146,7 @@ def apply_merge(
         return changed
     recall_marketing(state, a, out)
     instances.count(state, -1, out)
-    moved = freeze(state, known)
+    moved = freeze(user, state, known)
     if moved is not None and not is_blank(moved):
         out.evicted["moved"] += lighten(moved)
         out.merges.append(Merge(user, known, a, moved))
@@ -154,9 +155,16 @@ def apply_merge(
 
 
 def apply_merged(
-    program: Program, user: str, state: UserState, moved: UserState, a: int, out: Effects
+    program: Program,
+    user: str,
+    state: UserState,
+    moved: UserState,
+    a: int,
+    out: Effects,
+    outcome: OutcomeRecord | None = None,
 ) -> bool:
-    """Another profile is a part of `user` from here on; `moved` is what it held."""
+    """Another profile is a part of `user` from here on; `moved` is what it held. `outcome`: what
+    became of a delivery of one that already was."""
     program = program.for_user(user)
     fire_before(program, user, state, a, out)
     instances.count(state, -1, out)
@@ -170,8 +178,22 @@ def apply_merged(
         recall_forbidden(program, state, a, out)
         if refuses_profiling(state.consent):
             forget_profile(program, user, state, a, out)
+    if outcome is not None:
+        _hear_of_guest(program, user, state, outcome, a, out)
     _settle(program, user, state, a, out)
     return True
+
+
+def _hear_of_guest(
+    program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
+) -> None:
+    """What became of a delivery that was admitted for a profile that is a part of this one."""
+    if record.reason in REACTIONS:
+        _apply_reaction(program, user, state, record, a, out)
+        return
+    ended = guests.settle(state, record, a)
+    if ended is not None:
+        _tell_ending(program, user, state, record, ended.at, a, out)
 
 
 def apply_outcome(
@@ -204,23 +226,40 @@ def apply_outcome(
     out.journal.append(Journal(user, a, record.trigger, record.reason, record.delivery_id))
     if record.reason is Reason.ACCEPTED:
         count_accepted(state, a, out)
-    touch = attribution.end(program, user, state, pending, record, a, out)
-    if state.merged_into and (touch is not None or state.reached):
-        # The profile was merged while the message was under way: what follows it is told there.
-        moved = UserState(touches=state.touches, reached=state.reached)
-        state.touches, state.reached = [], []
-        out.merges.append(Merge(user, state.merged_into, a, moved))
-    name = outcome_name(record.trigger, record.reason.lower())
-    # A profile that is a part of another has no device and starts nothing any more.
-    if name in program.by_event and not state.merged_into:
-        event = outcome_event(record, a)
-        candidates: list[Candidate] = []
-        _tell(program, user, state, name, event, occurred_at_ms(event, a), a, candidates, out)
-        # What follows is later than the message, also where every message is accepted at once
-        # (backtest), so it does not compete with it.
-        _propose(program, state, candidates, a, out, pending.at + 1)
+    attribution.end(program, user, state, pending, record, a, out)
+    if state.merged_into:
+        _pass_on(user, state, record, a, out)
+    else:
+        _tell_ending(program, user, state, record, pending.at, a, out)
     _settle(program, user, state, a, out)
     return True
+
+
+def _pass_on(user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects) -> None:
+    """The profile was merged while the message was under way: what became of it is told there."""
+    moved = UserState(touches=state.touches, reached=state.reached)
+    state.touches, state.reached = [], []
+    out.merges.append(Merge(user, state.merged_into, a, moved, record))
+
+
+def _tell_ending(
+    program: Program,
+    user: str,
+    state: UserState,
+    record: OutcomeRecord,
+    admitted_at: int,
+    a: int,
+    out: Effects,
+) -> None:
+    name = outcome_name(record.trigger, record.reason.lower())
+    if name not in program.by_event:
+        return
+    event = outcome_event(record, a)
+    candidates: list[Candidate] = []
+    _tell(program, user, state, name, event, occurred_at_ms(event, a), a, candidates, out)
+    # What follows is later than the message, also where every message is accepted at once
+    # (backtest), so it does not compete with it.
+    _propose(program, state, candidates, a, out, admitted_at + 1)
 
 
 def _apply_reaction(
@@ -228,6 +267,10 @@ def _apply_reaction(
 ) -> bool:
     """What a client's event says of a delivery, said by the engine's own record."""
     changed = fire_before(program, user, state, a, out)
+    if state.merged_into:
+        attribution.touch_early(program, state, bytes.fromhex(record.delivery_id), out)
+        _pass_on(user, state, record, a, out)
+        return True
     kind = Reaction(record.reason.lower())
     leaves = kind is Reaction.UNSUBSCRIBED
     answer = Answer((), () if leaves else (kind,), leaves, bytes.fromhex(record.delivery_id))

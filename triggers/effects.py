@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from schemas.decisions import Decision
 from schemas.outcomes import PUSH, OutcomeRow
 from schemas.reasons import Reason, Unevaluated
+from schemas.records import OutcomeRecord
 from triggers.admission import Candidate
 from triggers.program import CompiledTrigger
 from triggers.state import UserState
@@ -73,12 +74,13 @@ class Journal(NamedTuple):
 
 class Merge(NamedTuple):
     """Two profiles are one. `moved` None: tell the anonymous one; else what it held goes to the
-    known one."""
+    known one. `outcome`: of a delivery of the anonymous one, told to the known one."""
 
     anonymous: str
     known: str
     a: int
     moved: UserState | None = None
+    outcome: OutcomeRecord | None = None
 
 
 class FunnelKey(NamedTuple):

@@ -34,7 +34,15 @@ from triggers.names import outcome_name
 from triggers.paths import MISSING
 from triggers.program import Program, Role
 from triggers.settling import closes_at
-from triggers.state import Bundle, Held, Instance, Settling, UserState, decode_state, encode_state
+from triggers.state import (
+    Bundle,
+    Held,
+    Instance,
+    Settling,
+    UserState,
+    decode_state,
+    encode_state,
+)
 
 _REACTIONS = frozenset(Reaction)
 #: The newest entries are kept; `Watch.dropped` counts the others.
@@ -188,12 +196,13 @@ class Watch:
         apply_merge(self.program, self.user, self.state, known, a, out := self._effects())
         self._add([Entry(a, "", What.MERGED, activation=known)], out)
 
-    def merged(self, moved: UserState, a: int) -> None:
-        """Another profile is a part of this one from here on; `moved` is what it held."""
+    def merged(self, moved: UserState, a: int, outcome: OutcomeRecord | None = None) -> None:
+        """Another profile is a part of this one from here on; `moved` is what it held. `outcome`:
+        what became of a delivery of one that already was."""
         self.advance(a)
         before = _copy(self.state)
         out = self._effects()
-        apply_merged(self.program, self.user, self.state, moved, a, out)
+        apply_merged(self.program, self.user, self.state, moved, a, out, outcome)
         found = self._changes(before, out, a, None, Note.REMEMBERED)
         self._add([Entry(a, "", What.MERGED), *found], out)
 

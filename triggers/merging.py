@@ -8,13 +8,14 @@ known to one profile ends the instances of the other as if they had always been 
 An admitted delivery stays with the profile it was admitted for: its ledger is in that shard. What
 is marketing and not on its way yet is called back (`recall_marketing`), and the claims of the gate
 are copied (`engine.stream.shard`): limits hold for both profiles in the time of sending, too.
+the known profile knows of it is `triggers.guests`'.
 """
 
 import msgspec
 
 from schemas.events import ID_CHARS_MAX, Event
 from schemas.reasons import Outcome
-from triggers import absence, attribution
+from triggers import absence, attribution, guests
 from triggers.caps import unite_sent_by
 from triggers.consent import unite
 from triggers.effects import Effects, Journal, Recall
@@ -30,12 +31,15 @@ from triggers.state import (
     INSTANCES_MAX,
     REMEMBERED_MAX,
     Bundle,
+    Cooled,
     Held,
     Instance,
     Memory,
+    Pending,
     Settling,
     UserState,
     encode_state,
+    under_way,
 )
 from triggers.usual import unite_usual
 
@@ -57,13 +61,14 @@ def merge_of(event: Event) -> tuple[str, str] | None:
     return anonymous, known
 
 
-def freeze(state: UserState, known: str) -> UserState | None:
-    """Point the profile to `known` and return what it held, None when it was frozen before.
+def freeze(user: str, state: UserState, known: str) -> UserState | None:
+    """Point the profile `user` to `known` and return what it held, None when it was frozen before.
 
     A device that changes hands: later records go to the last one who identified.
     """
     was_frozen = bool(state.merged_into)
-    moved = msgspec.structs.replace(state, pending=[], merged_into="", due=0)
+    left = guests.leave_behind(user, state)
+    moved = msgspec.structs.replace(state, pending=[], merged_into="", due=0, guests=left)
     for name, empty in zip(_FIELDS, msgspec.structs.astuple(UserState()), strict=True):
         if name not in ("version", "pending"):
             setattr(state, name, empty)
@@ -115,6 +120,8 @@ def absorb(
     """Add what another profile held to `user`, as of the record appended at `a`."""
     state.merged_into = ""
     _unite_rings(state, moved)
+    if moved.guests:
+        guests.unite(state, moved, out)
     if moved.seen > state.seen:
         state.seen = moved.seen
         state.idle_fired = moved.idle_fired
@@ -155,14 +162,11 @@ def absorb(
 def _unite_rings(state: UserState, moved: UserState) -> None:
     """Caps, spacing and cooldowns of both: the union blocks at least as much as either."""
     state.sends = sorted([*state.sends, *moved.sends])
+    _cooled_before(under_way(state), moved.cooled)
+    _cooled_before(under_way(moved), state.cooled)
     cooled = {(c.trigger, c.per): c for c in state.cooled}
     for found in moved.cooled:
         mine = cooled.get((found.trigger, found.per))
-        for pending in state.pending:
-            if (pending.trigger, pending.per) == (found.trigger, found.per) and (
-                pending.at >= found.at
-            ):
-                pending.merged_before = max(pending.merged_before, found.at)
         if mine is None or found.at > mine.at:
             cooled[found.trigger, found.per] = found
     state.cooled = sorted(cooled.values(), key=lambda c: (c.at, c.trigger, c.per))
@@ -174,6 +178,16 @@ def _unite_rings(state: UserState, moved: UserState) -> None:
         oldest = state.cooled.pop(0)
         floor = state.cooled_floor.get(oldest.trigger, 0)
         state.cooled_floor[oldest.trigger] = max(oldest.at, floor)
+
+
+def _cooled_before(deliveries: list[Pending], cooled: list[Cooled]) -> None:
+    """The cooldown of one of these deliveries has replaced that of the other profile's before it,
+    which comes back when the delivery is given back."""
+    for pending in deliveries:
+        for found in cooled:
+            same = found.trigger == pending.trigger and found.per in (pending.per, *pending.others)
+            if same and pending.at >= found.at:
+                pending.merged_before = max(pending.merged_before, found.at)
 
 
 def _united(mine: Memory, other: Memory) -> Memory:

@@ -9,7 +9,7 @@ admission reads (sends, cooldowns, the last decision) is kept `LOOK_BACK_MS` lon
 
 from typing import Any
 
-from triggers import attribution, exposure
+from triggers import attribution, exposure, guests
 from triggers.effects import Effects
 from triggers.endings import lost
 from triggers.notes import MESSAGES, forget_messages, messages_expiry
@@ -17,7 +17,7 @@ from triggers.patterns.base import Pattern
 from triggers.program import Program
 from triggers.reach import reached_expiry
 from triggers.rotation import TURNS_KEPT_MS
-from triggers.state import MEMORY_MS, Memory, UserState
+from triggers.state import MEMORY_MS, Memory, UserState, under_way
 from triggers.usual import usual_expiry
 
 #: No decision is earlier than this before the log time: F > e >= a - 24 h (design.md T1, T4).
@@ -41,7 +41,7 @@ def due(program: Program, state: UserState) -> int:
             latest = max(latest, _cooldown_expiry(program, trigger, at))
     if _forgets_decision(state) and (at := state.decided_at + LOOK_BACK_MS) > latest:
         latest = at
-    for pending in state.pending:
+    for pending in under_way(state):
         if pending.drop_at > latest:
             latest = pending.drop_at
     if state.features or state.relations:
@@ -93,6 +93,8 @@ def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effec
     for pending in [pending for pending in state.pending if pending.drop_at <= now_ms]:
         state.pending.remove(pending)
         lost(user, pending, now_ms, out)
+    if state.guests:
+        guests.expire(state, now_ms)
     if state.reached and reached_expiry(state) <= now_ms:
         state.reached = []
     _prune_noted(program, state, now_ms)

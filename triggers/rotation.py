@@ -5,7 +5,7 @@ where they were. Overflow forgets the oldest use, and counts the text as used th
 """
 
 from triggers.program import CompiledTrigger, Rotation
-from triggers.state import DAY_MS, TEXTS_MAX, Pending, UserState
+from triggers.state import DAY_MS, TEXTS_MAX, Pending, UserState, under_way
 
 TURNS_KEPT_MS = 90 * DAY_MS
 #: Stands for every text whose use was pushed out.
@@ -48,7 +48,7 @@ def refund_turn(state: UserState, pending: Pending) -> None:
     """The text counts as used when it was before this delivery."""
     if not pending.text:
         return
-    for other in state.pending:
+    for other in under_way(state):
         same = (other.trigger, other.text) == (pending.trigger, pending.text)
         if same and other.text_before == pending.at:
             other.text_before = pending.text_before
@@ -65,14 +65,21 @@ def refund_turn(state: UserState, pending: Pending) -> None:
 
 def unite_texts(state: UserState, moved: UserState) -> None:
     """The latest use in either profile."""
+    _used_before(under_way(state), moved.texts)
+    _used_before(under_way(moved), state.texts)
     for trigger, used in moved.texts.items():
         mine = state.texts.setdefault(trigger, {})
         for text, at in used.items():
             mine[text] = max(at, mine.get(text, 0))
-            for pending in state.pending:
-                if (pending.trigger, pending.text) == (trigger, text) and pending.at >= at:
-                    pending.text_before = max(pending.text_before, at)
     _bound(state)
+
+
+def _used_before(deliveries: list[Pending], texts: dict[str, dict[str, int]]) -> None:
+    """What one of these deliveries gives back was used by the other profile before it."""
+    for pending in deliveries:
+        at = texts.get(pending.trigger, {}).get(pending.text)
+        if at is not None and pending.at >= at:
+            pending.text_before = max(pending.text_before, at)
 
 
 def _bound(state: UserState) -> None:

@@ -269,7 +269,9 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     was pushed out). `held` are candidates whose hours are closed, `usual` the hours of the week the
     user is active in, in a form that `triggers.usual` knows. `exposed`: trigger -> the user's arm
     in what is measured there. `touches`: the last deliveries that something may be credited to, the
-    oldest first. `consent` None: nothing was ever said. `reached` is `triggers.reach`'s.
+    oldest first. `consent` None: nothing was ever said. `reached` is `triggers.reach`'s,
+    `guests` (profile -> its deliveries under way when it became a part of this one)
+    `triggers.guests`'s.
     """
 
     version: int = STATE_VERSION
@@ -300,10 +302,18 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     touches: list[Touch] = []
     consent: Consent | None = None
     reached: list[int] = []
+    guests: dict[str, list[Pending]] = {}
 
 
 class NewerState(Exception):
     """The stored state was written by a newer version of Tripline than this one."""
+
+
+def under_way(state: UserState) -> list[Pending]:
+    """Admitted deliveries whose outcome is not known: the user's own and their guests'."""
+    if not state.guests:
+        return state.pending
+    return [*state.pending, *(one for kept in state.guests.values() for one in kept)]
 
 
 class _Versioned(msgspec.Struct, array_like=True):
@@ -331,12 +341,13 @@ def has_rare(state: UserState) -> bool:
         or state.touches
         or state.consent
         or state.reached
+        or state.guests
     )
 
 
 _FIELDS = UserState.__struct_fields__
 #: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
-_RARE = 16
+_RARE = 17
 #: From the last one on.
 _RARE_FIELDS = _FIELDS[: -_RARE - 1 : -1]
 #: An array of more than 15 fields has a head of three bytes, a shorter one of one.

@@ -199,16 +199,19 @@ class Backtest:
         """Make anonymous profiles parts of known ones, at once: live it takes two more records."""
         merges = self._effects.merges
         while merges:
-            anonymous, known, a, moved = merges.pop(0)
-            user = anonymous if moved is None else known
+            merge = merges.pop(0)
+            moved, a = merge.moved, merge.a
+            user = merge.anonymous if moved is None else merge.known
             slot = self.held.slot_of(user)
+            if moved is not None and slot.merged_into:
+                user, slot = self._follow(slot)
             state = self.held.state_of(user, slot)
             if catch_up(self.program, state, slot.seen):
                 state.due = next_due(self.program, state)
             if moved is not None:
-                apply_merged(self.program, user, state, moved, a, self._effects)
-            elif apply_merge(self.program, user, state, known, a, self._effects):
-                slot.merged_into = known
+                apply_merged(self.program, user, state, moved, a, self._effects, merge.outcome)
+            elif apply_merge(self.program, user, state, merge.known, a, self._effects):
+                slot.merged_into = merge.known
             self._settle(user, slot, state)
 
     def _poll(self, limit_ms: int) -> None:

@@ -209,7 +209,7 @@ class _Retelling:
                 return
             elif isinstance(item, MergedInput):
                 if self._stays(record):
-                    watch.merged(item.state, a)
+                    watch.merged(item.state, a, item.outcome)
             elif kind in ("event", Kind.FORWARD):
                 self._records += 1
                 # Once more and whole: what no condition lets through the shard drops or empties,

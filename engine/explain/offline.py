@@ -102,12 +102,13 @@ def _merge(watches: dict[str, Watch], watch: Watch) -> None:
     """Make profiles one, at once: live it takes two more records."""
     waiting: list[Merge] = _taken(watch)
     while waiting:
-        anonymous, known, a, moved = waiting.pop(0)
-        if moved is None:
+        merge = waiting.pop(0)
+        anonymous, known, a = merge.anonymous, merge.known, merge.a
+        if merge.moved is None:
             watches[anonymous].merge(known, a)
             waiting += _taken(watches[anonymous])
         else:
-            watches[known].merged(moved, a)
+            watches[known].merged(merge.moved, a, merge.outcome)
             watches[known].said.update(watches[anonymous].said)
             waiting += _taken(watches[known])
 

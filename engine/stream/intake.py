@@ -80,13 +80,14 @@ class MergeInput(NamedTuple):
 
 
 class MergedInput(NamedTuple):
-    """What the profile `guest` held becomes a part of `user`."""
+    """What the profile `guest` held, or what became of its delivery, becomes a part of `user`."""
 
     a: int
     user: str
     state: UserState
     origin: tuple[int, int]
     guest: str
+    outcome: OutcomeRecord | None = None
 
 
 class Activation(NamedTuple):
@@ -197,7 +198,7 @@ def _engine_record(
         if kind is Kind.MERGED:
             merged = decode(record.value, MergedRecord)
             state, origin = decode_state(merged.state), _origin(record)
-            return MergedInput(a, merged.known, state, origin, merged.anonymous)
+            return MergedInput(a, merged.known, state, origin, merged.anonymous, merged.outcome)
         if kind is Kind.SIGNAL or kind is Kind.PREFERENCE:
             if kind is Kind.SIGNAL:
                 event = signal_event(decode(record.value, SignalRecord))

@@ -369,7 +369,8 @@ class Shard:
             elif isinstance(item, MergeInput):
                 changed = apply_merge(program, user, state, item.known, item.a, effects)
             else:
-                changed = apply_merged(program, user, state, item.state, item.a, effects)
+                moved, outcome = item.state, item.outcome
+                changed = apply_merged(program, user, state, moved, item.a, effects, outcome)
                 work.absorbed.append((item.guest, user))
             if (changed or thawed) and user not in touched:
                 touched[user] = Touched(state, due_before)
@@ -454,7 +455,7 @@ class Shard:
         if merge.moved is not None:
             kind, user = Kind.MERGED, merge.known
             state = encode_state(merge.moved)
-            value = encode(MergedRecord(merge.anonymous, merge.known, state))
+            value = encode(MergedRecord(merge.anonymous, merge.known, state, merge.outcome))
         key, home = user.encode(), partition_of(user, self._settings.partitions)
         return OutMessage(
             self._settings.topics.events,

@@ -148,8 +148,7 @@ class Timeline:
         hits = program.hits(event) or NO_HITS
         effects = Effects()
         apply_event(program, user, state, event, a, hits, effects)
-        for merge in effects.merges:
-            self._merge(merge.anonymous, merge.known, a)
+        self._merge(effects)
         own = self.case.trigger.id
         unevaluated = tuple(effects.unevaluated)
         if not any((own, why) in effects.unevaluated for why in _NOT_STARTED):
@@ -160,9 +159,10 @@ class Timeline:
     def _tell(self, given: GivenEvent, outcome: str, a: int) -> None:
         """What became of the last message of a trigger, as the engine's own record says it."""
         user = given.user or TEST_USER
-        while into := self._state(user).merged_into:
-            user = into
         trigger = given.trigger or self.case.trigger.id
+        # What was admitted for a guest stays theirs, also when they are a part of another one.
+        while (user, trigger) not in self._sent and (into := self._state(user).merged_into):
+            user = into
         at_ms = given.at_ms if given.occurred_at_ms is None else given.occurred_at_ms
         at_ms += self.case.test.now_ms
         delivery = self._sent.get((user, trigger))
@@ -170,22 +170,27 @@ class Timeline:
         state, effects = self._state(user), Effects()
         if delivery is not None:
             apply_outcome(self.case.program, user, state, record, a, effects)
+        self._merge(effects)
         event, unsent = outcome_event(record, a), "" if delivery else trigger
         unevaluated = tuple(effects.unevaluated)
         self.steps.append(Step(given, event, NO_HITS, unevaluated, tuple(state.instances), unsent))
         self._collect(state, effects)
 
-    def _merge(self, anonymous: str, known: str, a: int) -> None:
-        """What the shards of both profiles tell each other, at once."""
+    def _merge(self, effects: Effects) -> None:
+        """What the shards of two profiles tell each other, at once."""
         program = self.case.program
-        state, effects = self._state(anonymous), Effects()
-        apply_merge(program, anonymous, state, known, a, effects)
-        self._collect(state, effects)
-        for merge in effects.merges:
-            if merge.moved is not None:
-                state, effects = self._state(known), Effects()
-                apply_merged(program, known, state, merge.moved, a, effects)
-                self._collect(state, effects)
+        merges, effects.merges = effects.merges, []
+        for merge in merges:
+            user, out = merge.anonymous if merge.moved is None else merge.known, Effects()
+            while merge.moved is not None and (into := self._state(user).merged_into):
+                user = into
+            state, a = self._state(user), merge.a
+            if merge.moved is None:
+                apply_merge(program, user, state, merge.known, a, out)
+            else:
+                apply_merged(program, user, state, merge.moved, a, out, merge.outcome)
+            self._merge(out)
+            self._collect(state, out)
 
     def _state(self, user: str) -> UserState:
         """A user is met with the devices, consent and traits the test gives them."""

@@ -62,7 +62,7 @@ class Shards:
             setup.name(person): UserState(devices=[Device(TOKEN, "ios", setup.start)])
             for person in PEOPLE
         }
-        self.moving: list[tuple[str, UserState]] = []
+        self.moving: list[tuple[str, UserState, OutcomeRecord | None]] = []
 
     def poll(self, name: str, now: int) -> Effects:
         out = Effects()
@@ -80,15 +80,16 @@ class Shards:
         elif record.kind == "merge":
             apply_merge(self.program, name, state, record.value, a, out)
         else:
-            place = [source for source, _ in self.moving].index(record.value)
-            _, moved = self.moving.pop(place)
-            apply_merged(self.program, name, state, moved, a, out)
+            place = [source for source, *_ in self.moving].index(record.value)
+            _, moved, outcome = self.moving.pop(place)
+            apply_merged(self.program, name, state, moved, a, out, outcome)
         return self.kept(out)
 
     def kept(self, out: Effects) -> Effects:
         for merge in out.merges:
             assert merge.moved is not None
-            self.moving.append((merge.anonymous, decode_state(encode_state(merge.moved))))
+            moved = decode_state(encode_state(merge.moved))
+            self.moving.append((merge.anonymous, moved, merge.outcome))
         return out
 
     def restart(self) -> None:

@@ -12,7 +12,7 @@ from schemas.deliveries import Delivery, decode_delivery
 from schemas.kinds import Kind, header
 from schemas.partitioner import partition_of
 from schemas.reasons import Reason
-from schemas.records import SignalRecord, encode
+from schemas.records import OutcomeRecord, SignalRecord, encode
 from schemas.topics import Topics
 from tests.unit.stream.builders import PARTITIONS, T0, FixedPrograms, Log, Outlet, iso, make_shard
 from triggers.state import UserState, decode_state
@@ -344,3 +344,17 @@ async def test_what_a_profile_was_sent_late_keeps_the_one_it_became_a_part_of_fr
     refused = await town.claim(offer, 6_999)
     assert (refused.reason, refused.until_ms) == (Reason.SPACING, T0 + 7_000)
     assert (await town.claim(offer, 7_000)).answer is GateAnswer.SEND
+
+
+async def test_the_end_of_a_guests_delivery_goes_through_the_log_to_the_known_profile() -> None:
+    town = Town(HELLO)
+    await town.say(1, "track", anonymousId="anon", event="Opened", **PHONE)
+    await town.say(2, "identify", anonymousId="anon", userId="ann")
+    assert len((await town.state("ann")).sends) == 1
+    number = partition_of("anon", PARTITIONS)
+    [sent] = [decode_delivery(m.value) for m in town.shards[number][1].on("deliveries.normal")]
+    ended = OutcomeRecord(sent.delivery_id, "anon", "hello", Reason.REJECTED, T0 + 3)
+    town.logs[number].engine(Kind.OUTCOME, encode(ended), 3, b"anon")
+    await town.settle(4)
+    state = await town.state("ann")
+    assert (state.sends, state.cooled, state.guests) == ([], [], {})

@@ -160,7 +160,7 @@ def test_a_merge_leaves_nothing_of_a_relation_whose_items_have_all_expired() -> 
     anonymous = User(known.program, name="anonymous")
     for number in range(REMEMBERED_MAX + 8):
         anonymous.event("1s", "Added", sku=f"item-{number}")
-    moved = freeze(anonymous.state, "u")
+    moved = freeze("anonymous", anonymous.state, "u")
     assert moved is not None
     apply_merged(known.program, "u", known.state, moved, ms("12d"), known.effects)
     assert "cart" not in known.state.relations

@@ -275,7 +275,7 @@ def test_an_order_of_the_other_profile_takes_an_item_out_of_a_bundle_that_is_mov
         add(guest, at, sku)
     known.event("2h20m", "Ordered", sku="a")
     guest.fire("2h30m")
-    moved = freeze(guest.state, "u")
+    moved = freeze("guest", guest.state, "u")
     assert moved is not None
     apply_merged(known.program, "u", known.state, moved, ms("2h30m"), known.effects)
     known.fire("5h")

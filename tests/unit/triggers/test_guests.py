@@ -1,0 +1,183 @@
+"""What is under way of a guest who became a part of a known profile."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.reasons import Reason
+from schemas.records import OutcomeRecord
+from tests.unit.triggers.user import HELLO, User, ms, program_of
+from triggers.decide import apply_merge, apply_merged, apply_outcome
+from triggers.effects import Effects, Merge
+from triggers.program import Program
+from triggers.state import PENDING_MAX, decode_state, encode_state
+
+NEWS: dict[str, Any] = {**HELLO, "category": "news"}
+AGAIN: dict[str, Any] = {
+    "id": "again",
+    "state": "live",
+    "when": {"outcome": "rejected", "trigger": "hello"},
+}
+CLICKED: dict[str, Any] = {
+    "id": "thanks",
+    "state": "live",
+    "when": {"outcome": "clicked", "trigger": "hello"},
+}
+
+
+class Two:
+    """A guest and a known profile; what one tells the other is carried over by `tell`."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.guest, self.known = User(program, name="guest"), User(program, name="known")
+        # Messages of their own.
+        self.known.count = 100
+
+    def merge(self, at: str) -> None:
+        guest = self.guest
+        apply_merge(self.program, "guest", guest.state, "known", ms(at), guest.effects)
+        self.tell()
+
+    def tell(self) -> None:
+        """Through the log: as records, one after the other."""
+        while waiting := [*self.guest.effects.merges, *self.known.effects.merges]:
+            self.guest.effects.merges.clear()
+            self.known.effects.merges.clear()
+            for merge in waiting:
+                self._apply(merge)
+
+    def _apply(self, merge: Merge) -> None:
+        program, known = self.program, self.known
+        assert merge.moved is not None
+        moved = decode_state(encode_state(merge.moved))
+        told = (moved, merge.a, known.effects, merge.outcome)
+        apply_merged(program, "known", known.state, *told)
+        assert decode_state(encode_state(known.state)) == known.state
+
+    def ended(self, at: str, reason: Reason) -> None:
+        """How the guest's last delivery ended, or what followed it."""
+        self.guest.outcome(at, reason)
+        self.tell()
+
+
+def test_a_message_for_a_guest_that_did_not_arrive_is_given_back_to_the_known_profile() -> None:
+    two = Two(program_of(NEWS, cooldown="1d", caps=[{"max": 1, "per": "7d"}]))
+    two.guest.event("1s", "Opened")
+    two.merge("2s")
+    two.known.event("3s", "Opened")
+    assert two.known.lines[-1].endswith("COOLDOWN")
+    assert two.known.state.sends == [ms("1s")]
+    two.ended("4s", Reason.REJECTED)
+    assert (two.known.state.sends, two.known.state.cooled) == ([], [])
+    two.known.event("5s", "Opened")
+    assert two.known.lines[-1].endswith("ADMITTED")
+
+
+@pytest.mark.parametrize("reason", [Reason.ACCEPTED, Reason.UNKNOWN])
+def test_a_message_for_a_guest_that_may_have_arrived_is_not_given_back(reason: Reason) -> None:
+    two = Two(program_of(NEWS, cooldown="1d"))
+    two.guest.event("1s", "Opened")
+    two.merge("2s")
+    two.ended("3s", reason)
+    two.known.event("4s", "Opened")
+    assert two.known.lines[-1].endswith("COOLDOWN")
+
+
+def test_a_guests_message_given_back_leaves_the_cooldown_of_the_known_profile() -> None:
+    two = Two(program_of(NEWS, cooldown="1d"))
+    two.known.event("0s", "Opened")
+    two.known.outcome("0s", Reason.ACCEPTED)
+    two.guest.event("1h", "Opened")
+    two.merge("2h")
+    two.ended("3h", Reason.REJECTED)
+    assert [(c.trigger, c.at) for c in two.known.state.cooled] == [("hello", ms("0s"))]
+    two.known.event("23h", "Opened")
+    two.known.event("25h", "Opened")
+    assert [line.split()[-1] for line in two.known.lines] == ["ADMITTED", "COOLDOWN", "ADMITTED"]
+
+
+def test_the_same_end_told_twice_is_given_back_once() -> None:
+    two = Two(program_of(NEWS, caps=[{"max": 9, "per": "7d"}]))
+    two.known.event("1s", "Opened")
+    two.guest.event("1s", "Opened")
+    two.merge("2s")
+    assert len(two.known.state.sends) == 2
+    two.guest.outcome("3s", Reason.REJECTED)
+    [merge] = two.guest.effects.merges
+    two.guest.effects.merges.append(merge)
+    two.tell()
+    assert len(two.known.state.sends) == 1
+
+
+def test_a_pattern_of_the_known_profile_is_told_how_a_guests_delivery_ended() -> None:
+    two = Two(program_of(NEWS, AGAIN))
+    two.guest.event("1s", "Opened")
+    two.merge("2s")
+    two.ended("3s", Reason.REJECTED)
+    assert [line.split()[1:] for line in two.known.lines] == [
+        ["again", f"{two.guest.effects.deliveries[0].delivery_id}:rejected", "ADMITTED"]
+    ]
+    assert two.known.effects.deliveries[0].user == "known"
+
+
+@pytest.mark.parametrize("first", [Reason.ACCEPTED, Reason.CLICKED])
+def test_a_reaction_to_a_guests_delivery_is_told_to_the_known_profile_once(first: Reason) -> None:
+    """Also when it reaches the log before the outcome does."""
+    two = Two(program_of(NEWS, CLICKED))
+    two.guest.event("1s", "Opened")
+    two.merge("2s")
+    for at, reason in (("3s", first), ("4s", Reason.CLICKED), ("5s", Reason.ACCEPTED)):
+        two.ended(at, reason)
+    assert [line.split()[1] for line in two.known.lines] == ["thanks"]
+    assert two.guest.state.touches == two.guest.state.instances == []
+    [touch] = [one for one in two.known.state.touches if one.trigger == "hello"]
+    assert touch.accepted_after >= 0
+
+
+def test_a_guest_is_forgotten_when_nobody_waits_for_its_deliveries_any_more() -> None:
+    two = Two(program_of(NEWS))
+    two.guest.event("1s", "Opened")
+    two.merge("2s")
+    [[pending]] = two.known.state.guests.values()
+    assert 0 < pending.drop_at <= two.known.state.due
+    two.known.fire("100d")
+    assert two.known.state.guests == {}
+
+
+def test_deliveries_of_guests_are_bounded() -> None:
+    two = Two(program_of(NEWS))
+    two.guest.event("1s", "Opened")
+    [pending] = two.guest.state.pending
+    two.guest.state.pending = [
+        msgspec.structs.replace(pending, delivery=number.to_bytes(16), at=ms("1s") + number)
+        for number in range(PENDING_MAX)
+    ]
+    two.known.state.guests["other"] = [msgspec.structs.replace(pending, at=ms("0s"))]
+    two.merge("2s")
+    assert {name: len(kept) for name, kept in two.known.state.guests.items()} == {
+        "guest": PENDING_MAX
+    }
+    assert two.known.effects.evicted["pending"] == 1
+
+
+def test_what_a_guest_of_a_guest_has_under_way_is_known_to_the_last_one() -> None:
+    program = program_of(NEWS)
+    two = Two(program)
+    two.guest.event("1s", "Opened")
+    two.merge("2s")
+    last, out = User(program, name="last"), Effects()
+    apply_merge(program, "known", two.known.state, "last", ms("3s"), out)
+    [merge] = out.merges
+    assert merge.moved is not None
+    apply_merged(program, "last", last.state, merge.moved, ms("3s"), last.effects)
+    assert list(last.state.guests) == ["guest"]
+    ended = OutcomeRecord(
+        two.guest.effects.deliveries[0].delivery_id, "guest", "hello", Reason.REJECTED, ms("4s")
+    )
+    apply_outcome(program, "guest", two.guest.state, ended, ms("4s"), two.guest.effects)
+    [told] = two.guest.effects.merges
+    assert told.moved is not None
+    apply_merged(program, "last", last.state, told.moved, ms("4s"), last.effects, told.outcome)
+    assert (last.state.guests, last.state.sends) == ({}, [])

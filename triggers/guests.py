@@ -1,0 +1,68 @@
+"""What is under way of a profile that became a part of another one.
+
+Its deliveries stay with the profile they were admitted for, because their ledger entries are in
+that shard. The known profile keeps a copy of each under the guest's name (`UserState.guests`): what
+it took is given back there when `settle` hears how it ended.
+"""
+
+import msgspec
+
+from schemas.reasons import REFUNDED
+from schemas.records import OutcomeRecord
+from triggers.admission import refund
+from triggers.effects import Effects
+from triggers.state import PENDING_MAX, Pending, UserState
+
+
+def leave_behind(user: str, state: UserState) -> dict[str, list[Pending]]:
+    """What the known profile has to know of `user`, who becomes a part of it."""
+    found = dict(state.guests)
+    if state.pending:
+        found[user] = [msgspec.structs.replace(one, fields={}) for one in state.pending]
+    return found
+
+
+def unite(state: UserState, moved: UserState, out: Effects) -> None:
+    """The deliveries under way of both, at most `PENDING_MAX`; of the oldest beyond nothing is
+    given back here any more (towards silence)."""
+    for guest, deliveries in moved.guests.items():
+        mine = state.guests.get(guest, [])
+        known = {one.delivery for one in mine}
+        state.guests[guest] = [*mine, *(one for one in deliveries if one.delivery not in known)]
+    every = sorted((one.at, one.delivery) for kept in state.guests.values() for one in kept)
+    for _, delivery in every[: max(0, len(every) - PENDING_MAX)]:
+        take(state, delivery)
+        out.evicted["pending"] += 1
+
+
+def take(state: UserState, delivery: bytes) -> Pending | None:
+    """A guest's delivery that is under way no more."""
+    for guest, kept in state.guests.items():
+        for one in kept:
+            if one.delivery == delivery:
+                kept.remove(one)
+                if not kept:
+                    del state.guests[guest]
+                return one
+    return None
+
+
+def settle(state: UserState, record: OutcomeRecord, a: int) -> Pending | None:
+    """A guest's delivery has ended: give back what it took of the known profile's, when it surely
+    did not reach the user. Returns it; None when it is not known, or its time was over."""
+    ended = take(state, bytes.fromhex(record.delivery_id))
+    if ended is None or a >= ended.drop_at:
+        return None
+    if record.reason in REFUNDED:
+        refund(state, ended)
+    return ended
+
+
+def expire(state: UserState, now_ms: int) -> None:
+    """Nobody waits for these outcomes any more."""
+    for guest, kept in list(state.guests.items()):
+        left = [one for one in kept if one.drop_at > now_ms]
+        if left:
+            state.guests[guest] = left
+        else:
+            del state.guests[guest]
