@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from triggers.absence import matches
 from triggers.admission import Candidate
-from triggers.program import CompiledTrigger, Unless
+from triggers.program import CompiledTrigger, Program, Unless
 from triggers.state import Bundle, Held, Settling, UserState, Waiting
 
 
@@ -25,6 +25,26 @@ def collect(state: UserState, candidate: Candidate, at: int) -> None:
     bundle.waiting.append(waiting)
     if len(bundle.waiting) >= trigger.bundle_max:
         bundle.close_at = min(bundle.close_at, at)
+
+
+def unite(program: Program, state: UserState, moved: UserState, a: int) -> None:
+    """Two profiles are one: of each trigger one bundle is open. It closes when the earlier of both
+    would have; what does not fit opens the next one, as if it had come one by one."""
+    both = [*state.bundles, *moved.bundles]
+    state.bundles = []
+    for name in dict.fromkeys(bundle.trigger for bundle in both):
+        mine = [bundle for bundle in both if bundle.trigger == name]
+        trigger = program.triggers.get(name)
+        if trigger is None or len(mine) == 1:
+            state.bundles += mine
+            continue
+        waiting = sorted((w for one in mine for w in one.waiting), key=lambda w: (w.due, w.start_e))
+        closes = sorted(bundle.close_at for bundle in mine)
+        for first in range(0, len(waiting), trigger.bundle_max):
+            part = waiting[first : first + trigger.bundle_max]
+            close_at = closes.pop(0) if len(closes) > 1 else closes[0]
+            is_full = len(part) == trigger.bundle_max
+            state.bundles.append(Bundle(name, min(close_at, a) if is_full else close_at, part))
 
 
 def waiting_of(candidate: Candidate) -> Waiting:

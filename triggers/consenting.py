@@ -199,6 +199,7 @@ def _end_pending(program: Program, user: str, state: UserState, a: int, out: Eff
             conclude(
                 out, ended_waiting(waits.trigger, waiting, user, revision, a, how, reason, None)
             )
+            out.journal.append(Journal(user, a, waits.trigger, how, CHANGED))
         if isinstance(waits, Held):
             holding.remove(state, waits, out)
     state.bundles = [one for one in state.bundles if _stays(program, one.trigger)]

@@ -148,7 +148,7 @@ def apply_merge(
     instances.count(state, -1, out)
     moved = freeze(user, state, known)
     if moved is not None and not is_blank(moved):
-        out.evicted["moved"] += lighten(moved)
+        out.evicted["moved"] += lighten(program, user, moved, a, out)
         out.merges.append(Merge(user, known, a, moved))
     _settle(program, user, state, a, out)
     return True

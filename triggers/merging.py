@@ -15,7 +15,7 @@ import msgspec
 
 from schemas.events import ID_CHARS_MAX, Event
 from schemas.reasons import Outcome
-from triggers import absence, attribution, guests
+from triggers import absence, attribution, bundles, guests, settling
 from triggers.caps import unite_sent_by
 from triggers.consent import unite
 from triggers.effects import Effects, Journal, Recall
@@ -45,6 +45,8 @@ from triggers.usual import unite_usual
 
 #: A record has at most 1 MiB, and carries the state as base64.
 MOVED_BYTES_MAX = 700_000
+#: What the journal says of what did not fit.
+TOO_LARGE = "TOO_LARGE"
 
 
 def merge_of(event: Event) -> tuple[str, str] | None:
@@ -85,14 +87,15 @@ def recall_marketing(state: UserState, a: int, out: Effects) -> None:
             out.cancelled.append(Recall(pending.delivery.hex(), a))
 
 
-def lighten(state: UserState) -> bool:
+def lighten(program: Program, user: str, state: UserState, a: int, out: Effects) -> bool:
     """Make what is moved fit into one record of the log; True when something had to go.
 
-    First goes what could only lead to a message. Cancels become floors: towards silence.
+    First goes what could only lead to a message: it ends CANCELLED, as what overflows otherwise
+    does, and the journal says TOO_LARGE. Cancels become floors: towards silence.
     """
     if len(encode_state(state)) <= MOVED_BYTES_MAX:
         return False
-    state.instances, state.bundles, state.settling, state.held = [], [], [], []
+    _end_all(program, user, state, a, out)
     state.patterns = {}
     for memory in state.memory.values():
         for cancel in memory.cancels:
@@ -104,6 +107,23 @@ def lighten(state: UserState) -> bool:
             memory.ended_floor = max([memory.ended_floor, *memory.ended.values()])
             memory.ended, memory.untimed = {}, {}
     return True
+
+
+def _end_all(program: Program, user: str, state: UserState, a: int, out: Effects) -> None:
+    how = Outcome.CANCELLED
+    for instance in state.instances:
+        trigger = program.triggers.get(instance.trigger)
+        revision = trigger.revision if trigger else instance.revision
+        conclude(out, ended(instance, user, revision, a, how, None))
+        out.journal.append(Journal(user, a, instance.trigger, how, TOO_LARGE))
+    collecting: list[Bundle | Settling | Held] = [*state.bundles, *state.settling, *state.held]
+    for waits in collecting:
+        trigger = program.triggers.get(waits.trigger)
+        revision = trigger.revision if trigger else 0
+        for waiting in waits.waiting:
+            conclude(out, ended_waiting(waits.trigger, waiting, user, revision, a, how, None, None))
+            out.journal.append(Journal(user, a, waits.trigger, how, TOO_LARGE))
+    state.instances, state.bundles, state.settling, state.held = [], [], [], []
 
 
 def thaw(state: UserState) -> None:
@@ -135,11 +155,13 @@ def absorb(
     state.consent = unite(state.consent, moved.consent)
     for instance in moved.instances:
         _move(program, state, instance)
-    state.bundles += moved.bundles
+    if moved.bundles:
+        bundles.unite(program, state, moved, a)
     state.settling += moved.settling
     state.held += moved.held
     unite_usual(state, moved)
     _end_the_cancelled(program, user, state, a, out)
+    settling.bound(state, a)
     state.traits = {**moved.traits, **state.traits}
     state.zone = state.zone or moved.zone
     state.patterns = {**moved.patterns, **state.patterns}
@@ -254,5 +276,5 @@ def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, ou
                     out, ended_waiting(trigger.id, waiting, user, revision, a, how, None, None)
                 )
     state.bundles = [bundle for bundle in state.bundles if bundle.waiting]
-    state.settling = [settling for settling in state.settling if settling.waiting]
+    state.settling = [settles for settles in state.settling if settles.waiting]
     state.held = [held for held in state.held if held.waiting]

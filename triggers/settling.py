@@ -5,10 +5,6 @@ the closing moment included, joins. At the close all of them are decided, by `ra
 that is admitted wins, and the others end LOWER_PRIORITY unless another check refuses them first.
 A cancel takes a candidate out again; of the first one, the window is that of the others. The time
 in the window counts towards `expires`.
-the closing moment included, joins. When it is cancelled the window is that of the others. At the
-close all of them are decided, by `rank`: the first one that is admitted wins, and the others end
-LOWER_PRIORITY unless another check refuses them first.
-A cancel takes a candidate out again. The time in the window counts towards `expires`.
 """
 
 from schemas.reasons import Outcome, Reason
@@ -56,6 +52,14 @@ def collect(state: UserState, candidate: Candidate, at: int) -> None:
             bundled=bool(candidate.items),
         )
     )
+
+
+def bound(state: UserState, at: int) -> None:
+    """Of two profiles that became one: a window that is full by both closes at once."""
+    if len(state.settling) >= SETTLING_MAX:
+        for settling in state.settling:
+            settling.at = min(settling.at, at)
+            settling.close_at = min(settling.close_at, at)
 
 
 def closes_at(state: UserState) -> int:

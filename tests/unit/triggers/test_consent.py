@@ -394,7 +394,7 @@ def merged(mine: User, other: User, at: str = "10s") -> User:
     apply_merge(other.program, other.name, other.state, mine.name, ms(at), out)
     moved = out.merges[0].moved
     assert moved is not None
-    assert lighten(moved) is False
+    assert lighten(other.program, other.name, moved, ms(at), Effects()) is False
     apply_merged(mine.program, mine.name, mine.state, moved, ms(at), mine.effects)
     return mine
 

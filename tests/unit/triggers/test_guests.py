@@ -7,11 +7,12 @@ import pytest
 
 from schemas.reasons import Reason
 from schemas.records import OutcomeRecord
-from tests.unit.triggers.user import HELLO, User, ms, program_of
+from tests.unit.triggers.user import CART, HELLO, User, ms, program_of
+from triggers import merging
 from triggers.decide import apply_merge, apply_merged, apply_outcome
 from triggers.effects import Effects, Merge
 from triggers.program import Program
-from triggers.state import PENDING_MAX, decode_state, encode_state
+from triggers.state import PENDING_MAX, SETTLING_MAX, decode_state, encode_state
 
 NEWS: dict[str, Any] = {**HELLO, "category": "news"}
 AGAIN: dict[str, Any] = {
@@ -131,7 +132,7 @@ def test_a_reaction_to_a_guests_delivery_is_told_to_the_known_profile_once(first
     for at, reason in (("3s", first), ("4s", Reason.CLICKED), ("5s", Reason.ACCEPTED)):
         two.ended(at, reason)
     assert [line.split()[1] for line in two.known.lines] == ["thanks"]
-    assert two.guest.state.touches == two.guest.state.instances == []
+    assert (two.guest.state.touches, two.guest.state.instances) == ([], [])
     [touch] = [one for one in two.known.state.touches if one.trigger == "hello"]
     assert touch.accepted_after >= 0
 
@@ -181,3 +182,84 @@ def test_what_a_guest_of_a_guest_has_under_way_is_known_to_the_last_one() -> Non
     assert told.moved is not None
     apply_merged(program, "last", last.state, told.moved, ms("4s"), last.effects, told.outcome)
     assert (last.state.guests, last.state.sends) == ({}, [])
+
+
+DROPS: dict[str, Any] = {
+    "id": "drops",
+    "state": "live",
+    "when": {"event": "Opened"},
+    "per": "event",
+    "bundle": {"window": "1h", "max": 4},
+}
+
+
+def test_bundles_of_two_profiles_become_one_message() -> None:
+    two = Two(program_of(DROPS))
+    two.guest.event("0s", "Opened")
+    two.known.event("10m", "Opened")
+    two.merge("20m")
+    two.known.fire("59m")
+    assert two.known.lines == []
+    two.known.fire("3h")
+    assert [line.split()[::3] for line in two.known.lines] == [
+        ["1h", "ADMITTED"],
+        ["1h", "BUNDLED"],
+    ]
+    assert two.known.effects.deliveries[0].activation == "m0"
+
+
+def test_what_does_not_fit_into_a_bundle_of_two_profiles_opens_the_next_one() -> None:
+    two = Two(program_of(DROPS, cooldown="1ms"))
+    for user in (two.guest, two.known):
+        for _ in range(3):
+            user.event("0s", "Opened")
+    two.merge("20m")
+    assert [len(bundle.waiting) for bundle in two.known.state.bundles] == [4, 2]
+    two.known.fire("21m")
+    assert [line.split()[0] for line in two.known.lines] == ["20m"] * 4
+    two.known.fire("3h")
+    assert [line.split()[0] for line in two.known.lines[4:]] == ["1h"] * 2
+
+
+def test_a_settle_window_that_is_full_by_two_profiles_closes_at_once() -> None:
+    many = {**HELLO, "per": "event"}
+    two = Two(program_of(many, settle="5m"))
+    for user in (two.guest, two.known):
+        for _ in range(SETTLING_MAX // 2):
+            user.event("0s", "Opened")
+    two.merge("1m")
+    two.known.fire("61s")
+    assert two.known.state.settling == []
+    assert len(two.known.lines) == SETTLING_MAX
+    assert [line.split()[-1] for line in two.known.lines].count("ADMITTED") == 1
+
+
+def test_a_settle_window_of_two_profiles_that_is_not_full_waits() -> None:
+    two = Two(program_of({**HELLO, "per": "event"}, settle="5m"))
+    two.guest.event("0s", "Opened")
+    two.known.event("1m", "Opened")
+    two.merge("2m")
+    two.known.fire("4m")
+    assert two.known.lines == []
+    two.known.fire("1h")
+    assert [line.split()[0] for line in two.known.lines] == ["5m", "5m"]
+
+
+def test_what_a_profile_too_large_for_a_record_leaves_behind_ends_with_a_decision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = {**HELLO, "id": "held", "hold": {"for": ["quiet_hours"], "at_most": "12h"}}
+    two = Two(program_of(CART, DROPS, held, quiet=["22:00", "09:00"]))
+    two.guest.event("0s", "Added")
+    two.guest.event("0s", "Opened")
+    monkeypatch.setattr(merging, "MOVED_BYTES_MAX", 10)
+    two.merge("1m")
+    assert sorted(two.guest.lines) == [
+        "1m cart m0 CANCELLED",
+        "1m drops m1 CANCELLED",
+        "1m held m1 CANCELLED",
+    ]
+    said = [line for line in two.guest.effects.journal if line.by == merging.TOO_LARGE]
+    assert sorted(line.trigger for line in said) == ["cart", "drops", "held"]
+    two.known.fire("3d")
+    assert two.known.lines == []

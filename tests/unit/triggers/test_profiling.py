@@ -259,3 +259,21 @@ def test_consent_is_asked_again_when_a_hold_is_released() -> None:
     user.event("7h", "Unsubscribed")
     user.fire("13h")
     assert user.lines == ["12h later a CONSENT"]
+
+
+def test_the_journal_says_why_what_was_held_or_bundled_ended() -> None:
+    held = {**HELLO, "id": "held", "hold": {"for": ["quiet_hours"], "at_most": "12h"}}
+    bundled = {**HELLO, "id": "bundled", "bundle": {"window": "1h", "max": 4}}
+    user = User(program_of(held, bundled, quiet=["22:00", "09:00"]))
+    user.event("0s", "Opened")
+    assert prefer(user, "1m", profiling="out")
+    told = {line.trigger: (line.what, line.by) for line in user.effects.journal if line.trigger}
+    assert told == {"held": ("CANCELLED", "CONSENT"), "bundled": ("CANCELLED", "CONSENT")}
+
+
+def test_the_journal_says_why_what_waited_for_a_settle_window_ended() -> None:
+    user = User(program_of(HELLO, settle="5m"))
+    user.event("0s", "Opened")
+    assert prefer(user, "1m", profiling="out")
+    [line] = [line for line in user.effects.journal if line.trigger == "hello"]
+    assert (line.what, line.by) == ("CANCELLED", "CONSENT")
