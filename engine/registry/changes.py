@@ -107,7 +107,9 @@ def plan_apply(
     plan = Plan(history.latest, Contents({}, {}, {}, dict(before.cancelled_to)))
     versions = Versions(history)
     for name in sorted(triggers):
-        _plan_trigger(plan, history, versions, before, triggers[name], now_ms, canary_share)
+        _plan_trigger(
+            plan, history, versions, before, triggers[name], now_ms, canary_share, cancel_pending
+        )
     for name in sorted(policies):
         _plan_policy(plan, history, versions, before, name, policies[name])
     for kind in sorted(documents):
@@ -115,7 +117,9 @@ def plan_apply(
             _plan_document(plan, history, before, kind, name, documents[kind][name])
     _plan_rest(plan, before, prune)
     if cancel_pending:
-        plan.contents.cancelled_to.update({row.name: row.before for row in plan.edited})
+        # Every revision before, also those of canaries: what they have armed may be pending, too.
+        last = {row.name: history.next_revision(TRIGGER, row.name) - 1 for row in plan.edited}
+        plan.contents.cancelled_to.update(last)
     _prove(plan, versions, triggers, policies, documents)
     return plan
 
@@ -195,6 +199,7 @@ def _plan_trigger(
     wanted: TriggerDefinition,
     now_ms: int,
     canary_share: int,
+    cancel_pending: bool,
 ) -> None:
     ref = before.triggers.get(wanted.id)
     held = None if ref is None else _readable(versions, wanted.id, ref.revision)
@@ -205,7 +210,10 @@ def _plan_trigger(
             return
     # Definitions are compared, not documents: a release that writes one more field with its old
     # meaning must not make a new revision of every trigger.
-    if ref is not None and held == wanted:
+    # What a canary that ends has armed is of a later revision than the one that stays, and ending
+    # instances takes those of a revision and of all before it.
+    again = cancel_pending and ref is not None and bool(ref.canary)
+    if ref is not None and held == wanted and not again:
         change = Change.CHANGED if ref.canary else Change.UNCHANGED
         revision = ref.revision
     else:

@@ -112,3 +112,35 @@ def test_without_a_canary_there_is_nothing_to_promote_or_abort() -> None:
             plan(topic.history, "b")
         with pytest.raises(NotRegisteredError):
             plan(topic.history, "nobody")
+
+
+def cancelling(topic: Topic, *triggers: TriggerDefinition, prune: bool = False) -> Plan:
+    wanted = {made.id: made for made in triggers}
+    return plan_apply(topic.history, wanted, {}, prune=prune, now_ms=5_000, cancel_pending=True)
+
+
+def test_cancelling_what_is_pending_ends_what_a_canary_armed_too() -> None:
+    topic = with_canary()
+    edited = cancelling(topic, trigger("a", wait="5h"), trigger("b"))
+    assert edited.contents.cancelled_to == {"a": 2}
+    assert edited.contents.triggers["a"] == TriggerRef(3, "live")
+    removed = cancelling(topic, trigger("b"), prune=True)
+    assert removed.contents.cancelled_to == {"a": 2}
+    topic.append_plan(plan_abort(topic.history, "a"), "third")
+    later = cancelling(topic, trigger("a", wait="5h"), trigger("b"))
+    assert later.contents.cancelled_to == {"a": 2}
+
+
+def test_going_back_from_a_canary_cancels_what_it_armed_and_nothing_that_comes() -> None:
+    topic = with_canary()
+    back = cancelling(topic, trigger("a"), trigger("b"))
+    [row] = back.edited
+    assert back.contents.cancelled_to == {"a": 2}
+    assert row.revision == back.contents.triggers["a"].revision == 3
+
+
+def test_cancelling_leaves_what_a_canary_armed_that_goes_on() -> None:
+    topic = with_canary()
+    again = cancelling(topic, trigger("a", wait="3h"), trigger("b"))
+    assert again.contents.cancelled_to == {}
+    assert again.contents.triggers["a"] == TriggerRef(1, "live", 2, 500)
