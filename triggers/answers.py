@@ -55,6 +55,10 @@ class Answer(NamedTuple):
     delivery: bytes | None = None
 
 
+#: What a preference means that refuses something: it names no delivery.
+LEAVES = Answer((), leaves=True)
+
+
 def delivery_named(event: Event) -> bytes | None:
     """The delivery an event names: `delivery_id` or `tripline_delivery_id` in its properties or in
     `context.campaign`."""

@@ -103,6 +103,14 @@ def _preference(said: dict[str, Any]) -> list[Statement]:
     return found
 
 
+def leaves(state: UserState, event: Event) -> bool:
+    """Whether a preference refuses what was not refused before. Who saves the same settings again
+    does not leave again."""
+    consent = Consent() if state.consent is None else state.consent
+    said = statements_of(event)
+    return any(not one.given and _known(consent, one) >= 0 for one in said)
+
+
 def is_category(name: Any) -> TypeGuard[str]:
     """Whether a trigger could have this category."""
     return isinstance(name, str) and CATEGORY_PATTERN.fullmatch(name) is not None

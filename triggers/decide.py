@@ -29,7 +29,8 @@ from triggers.admission import (
     Candidate,
     refund,
 )
-from triggers.answers import Answer
+from triggers.answers import LEAVES, Answer
+from triggers.consent import leaves
 from triggers.consenting import (
     forget_profile,
     hear,
@@ -85,7 +86,9 @@ def apply_event(
     if 0 < state.due < a or (program.withdrawn and (state.instances or state.held)):
         changed = fire_before(program, user, state, a, out)
     of_user = event.type not in ENGINE_MADE
+    left = False
     if hits.consent:
+        left = event.type == "preference" and leaves(state, event)
         changed |= hear(program, user, state, event, a, out)
     elif of_user and event.context:
         changed |= register_device(state, event, a)
@@ -116,7 +119,7 @@ def apply_event(
             changed |= _learn(decider, user, state, event, a, out)
         if decider.habits:
             changed |= note_usual(state, occurred_at_ms(event, a), decider.habits)
-    answer = hits.answer
+    answer = LEAVES if left else hits.answer
     if answer is not None and not (state.touches or state.pending or state.exposed):
         answer = None
     # A message sent twice is noted, and credited, once.

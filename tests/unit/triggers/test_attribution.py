@@ -7,7 +7,7 @@ import pytest
 
 from schemas.outcomes import OutcomeRow
 from schemas.reasons import Reason, Unevaluated
-from schemas.records import OutcomeRecord
+from schemas.records import OutcomeRecord, PreferenceRecord, preference_event
 from tests.unit.triggers.user import HELLO, User, ms, program_of, text
 from triggers.decide import apply_merge, apply_merged, apply_outcome
 from triggers.effects import Effects
@@ -399,3 +399,69 @@ def test_a_state_with_touches_is_the_same_after_it_was_stored() -> None:
     delivery = send(user, "0s", "A")
     user.event("1h", "Push Clicked", delivery_id=delivery)
     assert decode_state(encode_state(user.state)) == user.state
+
+
+def prefer(user: User, at: str, **said: Any) -> None:
+    record = PreferenceRecord(user=user.name, id=f"p{at}", at_ms=ms(at), **said)
+    user.apply(at, preference_event(record))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"all": "out"},
+        {"profiling": "out"},
+        {"channels": {"push": "out"}},
+        {"categories": {"news": "out", "other": "in"}},
+    ],
+)
+def test_a_preference_that_refuses_is_credited_as_an_unsubscribe(said: dict[str, Any]) -> None:
+    user = User(program_of(ONE))
+    delivery = send(user, "0s", "A")
+    prefer(user, "1h", **said)
+    assert [row.delivery_id for row in rows(user, "unsubscribed")] == [delivery]
+
+
+@pytest.mark.parametrize("said", [{"all": "in"}, {"categories": {"news": "in"}}])
+def test_a_preference_that_agrees_is_no_unsubscribe(said: dict[str, Any]) -> None:
+    user = User(program_of(ONE))
+    send(user, "0s", "A")
+    prefer(user, "1h", **said)
+    assert rows(user, "unsubscribed") == []
+
+
+def test_a_preference_more_than_seven_days_after_the_message_is_not_credited() -> None:
+    user = User(program_of(ONE))
+    send(user, "0s", "A")
+    prefer(user, "169h", all="out")
+    assert rows(user, "unsubscribed") == []
+
+
+def test_settings_saved_again_are_no_unsubscribe() -> None:
+    user = User(program_of(ONE))
+    prefer(user, "0s", categories={"other": "out"})
+    send(user, "1h", "A")
+    prefer(user, "2h", categories={"other": "out"})
+    assert rows(user, "unsubscribed") == []
+    prefer(user, "3h", categories={"other": "out", "news": "out"})
+    assert len(rows(user, "unsubscribed")) == 1
+
+
+def test_an_unsubscribe_by_a_preference_is_told_to_the_patterns_that_wait_for_it() -> None:
+    sorry = {"id": "sorry", "state": "live", "class": "transactional"}
+    sorry["when"] = {"outcome": "unsubscribed", "trigger": "one"}  # type: ignore[assignment]
+    user = User(program_of(ONE, sorry))
+    send(user, "0s", "A")
+    prefer(user, "1h", all="out")
+    assert user.lines[-1].split()[::3] == ["1h", "ADMITTED"]
+    assert user.effects.decisions[-1].trigger == "sorry"
+
+
+def test_a_dead_token_is_no_unsubscribe() -> None:
+    """Tokens rotate: it is no word of the user."""
+    user = User(program_of(ONE))
+    send(user, "0s", "A")
+    user.event("1h", "A")
+    user.outcome("1h", Reason.UNREGISTERED, dead=("token",))
+    assert user.state.devices == []
+    assert rows(user, "unsubscribed") == []
