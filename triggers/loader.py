@@ -27,6 +27,7 @@ from triggers.workspace import (
     Place,
     Workspace,
     audience_problems,
+    opt_in_problems,
     parse_documents,
     parse_policies,
     parse_trigger,
@@ -174,6 +175,9 @@ def load_workspace(
         loader.refuse(placed.file, placed.source, partner_problems(placed.trigger.tests, triggers))
         problems = [] if loader.errors else pattern_problems(placed.trigger, triggers, shared)
         loader.refuse(placed.file, placed.source, problems)
+    if policy_source is not None and not loader.errors:
+        named = [placed.trigger for placed in triggers.values()]
+        loader.refuse(*policy_source, opt_in_problems(policies, named))
     if len(triggers) > TRIGGERS_MAX:
         loader.errors.append(DefinitionError("triggers", 1, 1, too_many(len(triggers))))
     hints: list[DefinitionError] = []

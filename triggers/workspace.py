@@ -176,6 +176,23 @@ def policy_problems(trigger: TriggerDefinition, policies: Mapping[str, Policy]) 
     return [Problem(("policy",), f"unknown policy '{trigger.policy}'{hint}")]
 
 
+def opt_in_problems(
+    policies: Mapping[str, Policy], triggers: Iterable[TriggerDefinition]
+) -> list[Problem]:
+    """A category that needs an agreement must be one that a trigger has: a misspelt one would be
+    sent without. Located in the policies' document."""
+    known = sorted({trigger.category for trigger in triggers if trigger.category})
+    return [
+        Problem(
+            (name, "opt_in", "categories", number),
+            f"no trigger has the category '{category}'{suggestion(category, known)}",
+        )
+        for name, policy in policies.items()
+        for number, category in enumerate(policy.opt_in.categories if policy.opt_in else ())
+        if category not in known
+    ]
+
+
 def _settle_problems(trigger: TriggerDefinition, policy: Policy) -> list[Problem]:
     if trigger.class_ != "marketing" or not policy.settle_ms:
         return []

@@ -329,3 +329,23 @@ def test_any_value_in_any_field_is_loaded_or_refused(
         return
     for trigger in workspace.triggers.values():
         assert load_documents([trigger.to_document()]).triggers[trigger.id] == trigger
+
+
+NEWS = "id: news\nstate: live\ncategory: news\nwhen: {event: A}\n"
+
+
+def test_a_category_that_needs_an_agreement_and_that_no_trigger_has_is_an_error() -> None:
+    policy = "default:\n  opt_in:\n    categories: [news, newz]\n"
+    assert errors_of({"triggers/news.yaml": NEWS, "policy.yaml": policy}) == [
+        "policy.yaml:3:24: no trigger has the category 'newz' (did you mean 'news'?)"
+    ]
+    known = policy.replace(", newz", "")
+    assert load_workspace({"triggers/news.yaml": NEWS, "policy.yaml": known}).policies
+
+
+def test_an_unreadable_trigger_does_not_make_its_category_unknown() -> None:
+    policy = "default: {opt_in: {categories: [news]}}\n"
+    broken = NEWS.replace("when:", "wen:")
+    errors = errors_of({"triggers/news.yaml": broken, "policy.yaml": policy})
+    assert errors
+    assert all(error.startswith("triggers/news.yaml") for error in errors)
