@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -34,7 +35,7 @@ _SEND_PATH: Final = f"/v1/projects/{PROJECT_ID}/messages:send"
 
 class FcmStandin:
     """One FCM project. `token_lifetime_s` is what access tokens live; `token_delay_s` how long the
-    token endpoint takes; `token_status` what it answers."""
+    token endpoint takes; `token_status` what it answers. It speaks TLS by `ssl_context`."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class FcmStandin:
         delay: Delay | None = None,
         token_lifetime_s: int = 3600,
         token_delay_s: float = 0.0,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.book = RuleBook(rules or [], delay or Delay())
         self.journal = journal
@@ -54,6 +56,7 @@ class FcmStandin:
         self.tokens_issued = 0
         self.connections_seen = 0
         self.base_url = ""
+        self._ssl = ssl_context
         self._material = material
         self._key = material.service_account_key()
         self._tokens: dict[str, int] = {}
@@ -64,8 +67,10 @@ class FcmStandin:
         server = _CountingServer(self)
         self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024).start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        site = web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024, ssl_context=self._ssl)
+        await site.start()
+        scheme = "http" if self._ssl is None else "https"
+        self.base_url = f"{scheme}://127.0.0.1:{self._runner.addresses[0][1]}"
         self._material.set_token_uri(f"{self.base_url}/token")
 
     async def stop(self) -> None:

@@ -1,5 +1,5 @@
 """`make bench ARGS="[NAME ...] [--quick] [--write]"`: names are worker, many, latency,
-backtest, parts, memory, files."""
+backtest, parts, memory, files, senders."""
 
 import argparse
 import asyncio
@@ -20,6 +20,7 @@ from tests.bench.machine import facts, pin_self
 from tests.bench.memory import bytes_per_user
 from tests.bench.parts import bench_parts
 from tests.bench.peers import peers, run_peer
+from tests.bench.senders import bench_senders
 from tests.bench.stream import StreamShape, make_stream
 from tests.bench.worker import WorkerRun, run_worker
 from tests.bench.workspaces import FOLDER, many, save, twelve, twelve_full, twelve_writing_all
@@ -187,6 +188,7 @@ OFFLINE: dict[str, Callable[[bool], str]] = {
     "parts": bench_parts,
     "memory": bench_memory,
     "files": bench_files,
+    "senders": bench_senders,
 }
 
 

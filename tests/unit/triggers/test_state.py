@@ -27,6 +27,7 @@ from triggers.state import (
 AT = 1_736_121_600_000
 APNS_TOKEN_CHARS = 64
 FCM_TOKEN_CHARS = 142
+LONGEST_FCM_TOKEN_CHARS = 163
 MESSAGE_ID = "022bb90c-bbac-11e4-8dfc-aa07a5b093db"
 
 
@@ -59,6 +60,20 @@ def test_a_user_with_three_experiments_beside_is_stored_in_less_than_600_bytes()
 
 def test_a_longer_device_token_adds_its_own_length_and_no_more() -> None:
     assert len(encode_state(shopper("c" * FCM_TOKEN_CHARS))) < 400 + FCM_TOKEN_CHARS
+
+
+def test_a_state_with_every_part_and_two_devices_is_the_sum_of_its_parts() -> None:
+    names = ("abandoned-cart", "price-drop", "win-back")
+    state = shopper("c" * LONGEST_FCM_TOKEN_CHARS)
+    alone = len(encode_state(state))
+    state.devices.append(Device("f" * APNS_TOKEN_CHARS, "ios", AT))
+    state.exposed = {name: Exposure("b", AT, 12, 1, 19_990_000) for name in names}
+    state.touches = [
+        Touch(bytes(16), name, AT, 250, seen=4, revision=3, variant="a") for name in names
+    ]
+    state.sends += [AT] * 7
+    assert len(encode_state(state)) - alone <= 80 + 3 * 35 + 3 * 51 + 7 * 9 + 24
+    assert decode_state(encode_state(state)) == state
 
 
 def test_states_of_random_histories_are_the_same_after_they_were_stored() -> None:
