@@ -55,9 +55,6 @@ class Tally:
         if decision.outcome is Outcome.CANCELLED:
             tally.cancelled += 1
             return
-        if decision.outcome is Outcome.EXPIRED:
-            tally.expired += 1
-            return
         tally.candidates += 1
         day = decision.at_ms // DAY_MS
         counts = self.days.get(day)
@@ -72,6 +69,8 @@ class Tally:
             trigger = program.triggers.get(decision.trigger)
             if trigger is not None and trigger.marketing:
                 slot.last = decision.trigger
+        elif decision.outcome is Outcome.EXPIRED:
+            tally.expired += 1
         else:
             # One that went into the message of another has no reason but its outcome: BUNDLED.
             reason = (decision.reason or decision.outcome).value

@@ -139,10 +139,10 @@ class Watcher:
         seen = self.seen
         if row["outcome"] == "ADMITTED":
             seen.admitted += 1
-        elif row["outcome"] == "SUPPRESSED":
-            seen.suppressed[row["reason"]] += 1
         elif row["outcome"] == "CANCELLED":
             seen.cancelled += 1
+        else:
+            seen.suppressed[row["reason"] or row["outcome"]] += 1
         if self._keep_rows:
             seen.rows.append({name: row[name] for name in _ROW})
 

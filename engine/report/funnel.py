@@ -27,9 +27,9 @@ _REASONS: Final = frozenset({*Reason, Outcome.BUNDLED} - REACTIONS)
 
 class Funnel(NamedTuple):
     """Counts of messages, `value` in units. `suppressed`: candidates by reason. `failed`: prepared
-    messages that were not handed over, by reason. `cancelled`, `expired`: what waited and never
-    became a candidate. `ghost`: what followed messages that a control group did not get, whose
-    candidates are suppressed."""
+    messages that were not handed over, by reason. `expired`: candidates that were held too long;
+    `cancelled`: what waited and never became one. `ghost`: what followed messages that a control
+    group did not get, whose candidates are suppressed."""
 
     matched: int
     suppressed: dict[str, int]

@@ -257,3 +257,24 @@ def test_messages_that_cannot_be_rendered_are_warned_of(tmp_path: Path, events: 
         "hint: triggers/look.yaml:4:25: this title could not be rendered in 3 of 3 messages, which "
         "end TEMPLATE_ERROR: "
     ) in tripline("backtest", made, "-e", events).stderr
+
+
+def test_a_candidate_that_was_held_too_long_is_one_in_the_backtest_and_in_the_report(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "held"
+    (folder / "triggers").mkdir(parents=True)
+    look = {**LOOK, "state": "live", "hold": {"at_most": "1h"}}
+    (folder / "triggers" / "look.yaml").write_text(json.dumps(look))
+    (folder / "policy.yaml").write_text('default: {quiet: ["00:00", "23:00"], zone: UTC}\n')
+    events = write_events(
+        tmp_path / "held.jsonl",
+        [event(0, "eve", "Product Viewed"), event(3 * HOUR, "eve", "Other")],
+    )
+    counters = tmp_path / "counters.json"
+    answer = tripline("backtest", folder, "--events", events, "--counters", counters, "-o", "json")
+    found = json.loads(answer.stdout)["triggers"]["look"]
+    assert (found["candidates"], found["expired"], found["admitted"]) == (1, 1, 0)
+    report = json.loads(tripline("report", "--from-backtest", counters, "-o", "json").stdout)
+    funnel = report["triggers"]["look"]["funnel"]
+    assert (funnel["matched"], funnel["expired"]) == (1, 1)
