@@ -87,9 +87,9 @@ def backtest(
     problems = Problems(strict=strict)
     try:
         with refusals(), no_collector():
-            workspace, definitions = load_placed(folder, set_ or [], grace)
+            workspace, found = load_placed(folder, set_ or [], grace)
             session = Session(
-                definitions,
+                found,
                 assume_devices=not assume_nothing,
                 state=state,
                 decisions=decisions,
@@ -97,20 +97,12 @@ def backtest(
             )
             started_s = monotonic_s()
             with open_history(
-                events,
-                mapping,
-                problems,
-                from_=from_,
-                to=to,
-                sort=sort,
-                row_from=session.row_from,
+                events, mapping, problems, from_=from_, to=to, sort=sort, row_from=session.row_from
             ) as source:
                 session.feed(map(itemgetter(0, 1), source))
             took_s = monotonic_s() - started_s
             session.end(drain=drain, rows=problems.rows)
-            _report(session, took_s, html, output)
-            found = session.renders.problems()
-            talk_hints(workspace.placed(trigger, problem) for trigger, problem in found)
+            _report(session, workspace, took_s, html, output)
     except CliError as error:
         fail(error)
 
@@ -164,7 +156,9 @@ def no_collector() -> Iterator[None]:
         gc.enable()
 
 
-def _report(session: "Session", took_s: float, html: Path | None, output: Output) -> None:
+def _report(
+    session: "Session", workspace: "Workspace", took_s: float, html: Path | None, output: Output
+) -> None:
     from engine.backtest.page import report_page
     from engine.backtest.report import report_json, report_lines
 
@@ -174,3 +168,5 @@ def _report(session: "Session", took_s: float, html: Path | None, output: Output
         data_json(report_json(session.run))
     else:
         data("\n".join(report_lines(session.run, took_s)))
+    found = session.renders.problems()
+    talk_hints(workspace.placed(trigger, problem) for trigger, problem in found)
