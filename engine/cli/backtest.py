@@ -40,6 +40,12 @@ CountersOption = Annotated[
 ]
 
 
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", help="A folder that carries the state from run to run."),
+]
+
+
 def backtest(
     folder: FolderArgument = Path(),
     events: EventsOption = None,
@@ -53,10 +59,7 @@ def backtest(
     html: Annotated[
         Path | None, typer.Option("--html", help="Write the report as a page to this file.")
     ] = None,
-    state: Annotated[
-        Path | None,
-        typer.Option("--state", help="A folder that carries the state from run to run."),
-    ] = None,
+    state: StateOption = None,
     drain: Annotated[bool, typer.Option(help="Fire what is pending at the end.")] = False,
     sort: SortOption = False,
     strict: StrictOption = False,
