@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,7 +104,7 @@ def backtest(
                 sort=sort,
                 row_from=session.row_from,
             ) as source:
-                session.feed(map(itemgetter(0, 1), source))
+                session.feed(source)
             took_s = monotonic_s() - started_s
             session.end(drain=drain, rows=problems.rows)
             _report(session, took_s, html, output)
