@@ -132,7 +132,7 @@ class Backtest:
 
     def _feed(self, times: Sequence[int], events: Sequence[Event]) -> None:
         program = self.program
-        roles_of, slots = program.roles, self.held.slots
+        roles_of, by_name, slots = program.roles, program.by_name, self.held.slots
         granule_ms = program.granule_ms
         learns = (
             not self._assume_devices
@@ -153,7 +153,11 @@ class Backtest:
                 user, slot = self._follow(slot)
             if slot.trace is not None:
                 note_event(slot, a, event_name(event) or event.type)
-            hits = roles_of(event)
+            if by_name is not None and event.type == "track":
+                match = by_name.get(event.event)
+                hits = NO_HITS if match is None else match(event)
+            else:
+                hits = roles_of(event)
             if hits.answer is not None and self._is_idle(hits, slot, watermark_ms):
                 hits = NO_HITS
             if (
