@@ -25,7 +25,7 @@ from triggers.filters import (
     references_in,
 )
 from triggers.operators import equals, index_key, make_test
-from triggers.paths import MISSING, Many, compile_path, is_wild, project
+from triggers.paths import MISSING, Many, compile_path, is_wild, project, property_name
 from triggers.problems import Problem
 
 __all__ = ["ClauseResult", "Fields", "Filter", "FilterError", "compile_filter", "index_key"]
@@ -254,8 +254,8 @@ def disjunction(judges: list[_Judge]) -> _Judge:
 
 def _event_clause(clause: Clause) -> _Judge:
     test = make_test(clause.operator, clause.operand, wild=is_wild(clause.path))
-    root, _, name = clause.path.partition(".")
-    if root == "properties" and "." not in name:
+    name = property_name(clause.path)
+    if name:
         return _property_clause(name, test)
     read = compile_path(clause.path)
     return lambda event: test(read(event))

@@ -56,7 +56,7 @@ from triggers.usual import note_usual
 def next_due(program: Program, state: UserState) -> int:
     """The user's earliest deadline: the score of its only entry in the timer index, 0 for none."""
     program = program_of(program, state)
-    due = retention.due(program, state)
+    due = 0
     for instance in state.instances:
         if not due or instance.fire_at < due:
             due = instance.fire_at
@@ -73,7 +73,8 @@ def next_due(program: Program, state: UserState) -> int:
         watched = trigger.pattern.due(state)
         if watched and (not due or watched < due):
             due = watched
-    return due
+    forgets = retention.due(program, state, due)
+    return forgets if forgets and (not due or forgets < due) else due
 
 
 def apply_event(

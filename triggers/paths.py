@@ -48,6 +48,12 @@ def is_wild(path: str) -> bool:
     return "*" in path.split(".")
 
 
+def property_name(path: str) -> str:
+    """The name that a path reads right below `properties`; "" for another path."""
+    root, _, name = path.partition(".")
+    return name if root == "properties" and "." not in name else ""
+
+
 def key_of(value: Any) -> str | None:
     """A value as a key: the text itself, other scalars told apart from texts that look the same.
 

@@ -37,7 +37,7 @@ from triggers.membership import Membership
 from triggers.names import ANY, IDENTIFY, RESERVED, is_merging, outcome_name, role_name
 from triggers.notes import Note, NoteRole
 from triggers.opening import Hours
-from triggers.paths import Reader, compile_path, is_wild
+from triggers.paths import Reader, compile_path, is_wild, property_name
 from triggers.patterns.base import Pattern
 from triggers.policy import Cap, CompiledPolicy
 from triggers.relations import Relation
@@ -176,43 +176,55 @@ class _Filtered(Protocol):
 
 
 R = TypeVar("R", bound=_Filtered)
+_Static = Callable[[Event], bool | None] | None
 
 
 @dataclass(slots=True)
 class _Table(Generic[R]):
+    """`name`: what the path reads right below `properties`, "" for another path."""
+
+    name: str
     read: Reader
-    roles: dict[Hashable, list[R]]
+    roles: dict[Hashable, list[tuple[_Static, R]]]
 
 
 @dataclass(slots=True)
 class _EventIndex(Generic[R]):
-    """The roles of one event name: by a discriminating equality, and the rest."""
+    """The roles of one event name, each behind its condition on the event alone: by a
+    discriminating equality, and the rest."""
 
-    tables: dict[str, _Table[R]] = field(default_factory=dict)
-    rest: list[R] = field(default_factory=list)
+    tables: list[_Table[R]] = field(default_factory=list)
+    rest: list[tuple[_Static, R]] = field(default_factory=list)
+    _by_path: dict[str, _Table[R]] = field(default_factory=dict)
 
     def add(self, role: R) -> None:
+        entry = (role.filter.static, role)
         for path, values in role.filter.discriminators:
             if is_wild(path):
                 continue
-            table = self.tables.get(path)
+            table = self._by_path.get(path)
             if table is None:
-                table = self.tables[path] = _Table(compile_path(path), {})
+                table = self._by_path[path] = _Table(property_name(path), compile_path(path), {})
+                self.tables.append(table)
             for key in {index_key(value) for value in values}:
-                table.roles.setdefault(key, []).append(role)
+                table.roles.setdefault(key, []).append(entry)
             return
-        self.rest.append(role)
+        self.rest.append(entry)
 
     def all(self) -> tuple[R, ...]:
         """Every entry, whatever the event holds."""
-        listed = (roles for table in self.tables.values() for roles in table.roles.values())
-        found = {id(role): role for roles in (self.rest, *listed) for role in roles}
+        listed = (entries for table in self.tables for entries in table.roles.values())
+        found = {id(role): role for entries in (self.rest, *listed) for _, role in entries}
         return tuple(found.values())
 
-    def candidates(self, event: Event) -> list[R]:
+    def candidates(self, event: Event) -> list[tuple[_Static, R]]:
         found = self.rest
-        for table in self.tables.values():
-            value = table.read(event)
+        for table in self.tables:
+            if table.name:
+                properties = event.properties
+                value = None if properties is None else properties.get(table.name)
+            else:
+                value = table.read(event)
             more = table.roles.get(value if type(value) is str else index_key(value))
             if more:
                 found = found + more
@@ -276,16 +288,21 @@ class Program:
     canaries: tuple[tuple[int, "Program"], ...] = ()
     #: What decides for who refuses profiling: made by `triggers.consenting`, on demand.
     narrowed: "Program | None" = field(init=False, default=None)
-    #: The name alone tells who wants a track event, and it is one of these.
-    _by_name: bool = field(init=False)
-    _names: frozenset[str] = field(init=False)
+    #: What finds the hits of a track event by its name; of a name that is not here there are none.
+    #: None where the name does not tell.
+    by_name: dict[str | None, Callable[[Event], Hits]] | None = field(init=False)
+    _matchers: dict[str, Callable[[Event], Hits]] = field(init=False)
     #: What an event means that reaches these goals by its name alone.
     _plain: dict[tuple[str, ...], Hits] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._by_name = ANY not in self.by_event and IDENTIFY not in self.by_event
-        self._by_name &= not self.notes
-        self._names = frozenset((*self.by_event, *self.asked, *CONSENT_EVENTS))
+        self._matchers = {name: _matcher(index) for name, index in self.by_event.items()}
+        self.by_name = None
+        if ANY not in self.by_event and IDENTIFY not in self.by_event:
+            # An emitter's own event may not have one of our names.
+            self.by_name = {n: m for n, m in self._matchers.items() if n[0] != RESERVED}
+            for name in (*self.asked, *self.notes, *CONSENT_EVENTS):
+                self.by_name[name] = self._all_roles
         every = {asked.goals for asked in self.asked.values()}
         self._plain = {
             goals: Hits((), (), (), (), Answer(goals))
@@ -333,8 +350,12 @@ class Program:
 
     def roles(self, event: Event) -> Hits:
         """The roles of a client event: `NO_HITS` for most."""
-        if self._by_name and event.type == "track" and event.event not in self._names:
-            return NO_HITS
+        if event.type == "track" and self.by_name is not None:
+            match = self.by_name.get(event.event)
+            return NO_HITS if match is None else match(event)
+        return self._all_roles(event)
+
+    def _all_roles(self, event: Event) -> Hits:
         if event.type == "preference":
             return _CONSENT_ALONE
         name = event.event if event.type == "track" else role_name(event)
@@ -381,8 +402,7 @@ class Program:
     def _noted(self, hits: Hits, index: _EventIndex[NoteRole], event: Event) -> Hits:
         notes: list[NoteRole] = []
         errors: list[CompiledTrigger] = []
-        for role in index.candidates(event):
-            static = role.filter.static
+        for static, role in index.candidates(event):
             verdict = True if static is None else static(event)
             if verdict is None:
                 errors += [self.triggers[name] for name in role.triggers]
@@ -410,23 +430,36 @@ class Program:
 
     def match(self, name: str, event: Event) -> Hits:
         """The roles whose own conditions (those without `$start`) hold for this event."""
-        index = self.by_event.get(name)
-        if index is None:
+        match = self._matchers.get(name)
+        return NO_HITS if match is None else match(event)
+
+
+def _matcher(index: _EventIndex[Role]) -> Callable[[Event], Hits]:
+    """One function for each name: most events of most names end in it."""
+    rest, candidates = index.rest, index.candidates if index.tables else None
+
+    def match(event: Event) -> Hits:
+        entries = rest if candidates is None else candidates(event)
+        if not entries:
             return NO_HITS
-        cancels: list[Role] = []
-        starts: list[Role] = []
+        held: list[Role] = []
         errors: list[CompiledTrigger] = []
-        for role in index.candidates(event) if index.tables else index.rest:
-            static = role.filter.static
+        for static, role in entries:
             if static is None or (verdict := static(event)):
-                (starts if role.clause < 0 else cancels).append(role)
+                held.append(role)
             elif verdict is None:
                 errors.append(role.trigger)
-        if not (cancels or starts or errors):
-            return NO_HITS
-        if len(starts) > 1:
-            starts.sort(key=lambda role: role.trigger.order)
-        return Hits(tuple(cancels), tuple(starts), tuple(errors))
+        return _hits(held, errors) if held or errors else NO_HITS
+
+    return match
+
+
+def _hits(held: list[Role], errors: list[CompiledTrigger]) -> Hits:
+    cancels = tuple([role for role in held if role.clause >= 0])
+    starts = [role for role in held if role.clause < 0]
+    if len(starts) > 1:
+        starts.sort(key=lambda role: role.trigger.order)
+    return Hits(cancels, tuple(starts), tuple(errors))
 
 
 def _is_unfiltered(goal: CompiledGoal | None) -> bool:

@@ -24,13 +24,27 @@ from triggers.usual import usual_expiry
 LOOK_BACK_MS = MEMORY_MS
 
 
-def due(program: Program, state: UserState) -> int:
-    """The log time at which everything remembered now can be forgotten; 0 when nothing is."""
-    latest = 0
-    if state.memory:
-        latest = max(map(_latest_of, state.memory.values())) + MEMORY_MS + 1
+def due(program: Program, state: UserState, before: int = 0) -> int:
+    """The log time at which everything remembered now can be forgotten; 0 when nothing is.
+
+    Where it is `before` or later, any such time: who only wants to know what comes first need not
+    look at everything."""
+    latest = state.decided_at + LOOK_BACK_MS if _forgets_decision(state) else 0
+    for pending in under_way(state):
+        if pending.drop_at > latest:
+            latest = pending.drop_at
     if state.sends and (at := _sends_expiry(program, state)) > latest:
         latest = at
+    for memory in state.memory.values():
+        if 0 < before <= latest:
+            return latest
+        if (at := _memory_expiry(memory)) > latest:
+            latest = at
+    return latest if 0 < before <= latest else _latest(program, state, latest)
+
+
+def _latest(program: Program, state: UserState, latest: int) -> int:
+    """The latest of `latest` and of what fewer users have."""
     if state.sent_by:
         latest = max(latest, max(_sent_by_expiry(program, state, name) for name in state.sent_by))
     for cooled in state.cooled:
@@ -39,11 +53,6 @@ def due(program: Program, state: UserState) -> int:
     if state.cooled_floor:
         for trigger, at in state.cooled_floor.items():
             latest = max(latest, _cooldown_expiry(program, trigger, at))
-    if _forgets_decision(state) and (at := state.decided_at + LOOK_BACK_MS) > latest:
-        latest = at
-    for pending in under_way(state):
-        if pending.drop_at > latest:
-            latest = pending.drop_at
     if state.features or state.relations:
         latest = max(latest, _noted_expiry(program, state))
     if state.patterns:

@@ -6,13 +6,14 @@ is postponed beyond a deadline of the user (design.md T7).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
 from engine.backtest.tally import Tally, TriggerTally
 from engine.backtest.timelines import Followed, note_decision, note_event
 from engine.backtest.users import FOREVER_MS, Slot, Users
+from engine.files import Batch
 from schemas.decisions import Decision
 from schemas.events import ENGINE_MADE, Event, event_name, occurred_at_ms
 from triggers.decide import (
@@ -95,14 +96,31 @@ class Backtest:
         """Apply (append time, event) pairs, sorted by append time."""
         rows = iter(events)
         while chunk := list(islice(rows, self._poll_every)):
-            if self.tally.first_ms is None:
-                self.tally.first_ms = chunk[0][0]
+            times, found = zip(*chunk, strict=True)
+            self.feed_batches([Batch(times, found, ())])
+
+    def feed_batches(self, batches: Iterable[Batch]) -> None:
+        """Apply events in columns, sorted by append time; nothing is kept of a batch."""
+        unpolled = 0
+        for times, events, _ in batches:
+            if times and self.tally.first_ms is None:
+                self.tally.first_ms = times[0]
                 if self.known_from_ms is None:
-                    self.known_from_ms = chunk[0][0]
-            self._feed(chunk)
+                    self.known_from_ms = times[0]
+            done = 0
+            while done < len(times):
+                end = min(len(times), done + self._poll_every - unpolled)
+                self._feed(times[done:end], events[done:end])
+                unpolled += end - done
+                done = end
+                if unpolled >= self._poll_every:
+                    unpolled = 0
+                    self._poll(self.watermark_ms)
+                    self._tidy()
+            self.tally.events += len(times)
+        if unpolled:
             self._poll(self.watermark_ms)
             self._tidy()
-            self.tally.events += len(chunk)
 
     def finish(self, drain: bool) -> None:
         """Pending timers at the end of input stay pending; `drain` fires them in order, those of a
@@ -112,9 +130,9 @@ class Backtest:
             self._poll(self.watermark_ms + DRAIN_MS if recurs else FOREVER_MS)
             self._tidy()
 
-    def _feed(self, chunk: list[tuple[int, Event]]) -> None:
+    def _feed(self, times: Sequence[int], events: Sequence[Event]) -> None:
         program = self.program
-        roles_of, slots = program.roles, self.held.slots
+        roles_of, by_name, slots = program.roles, program.by_name, self.held.slots
         granule_ms = program.granule_ms
         learns = (
             not self._assume_devices
@@ -123,7 +141,7 @@ class Backtest:
             or bool(program.habits)
         )
         watermark_ms = self.watermark_ms
-        for a, event in chunk:
+        for a, event in zip(times, events, strict=True):
             if a > watermark_ms:
                 watermark_ms = a
             user = event.user_id or event.anonymous_id or ""
@@ -135,7 +153,11 @@ class Backtest:
                 user, slot = self._follow(slot)
             if slot.trace is not None:
                 note_event(slot, a, event_name(event) or event.type)
-            hits = roles_of(event)
+            if by_name is not None and event.type == "track":
+                match = by_name.get(event.event)
+                hits = NO_HITS if match is None else match(event)
+            else:
+                hits = roles_of(event)
             if hits.answer is not None and self._is_idle(hits, slot, watermark_ms):
                 hits = NO_HITS
             if (

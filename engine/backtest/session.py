@@ -9,11 +9,10 @@ from engine.backtest.run import Backtest
 from engine.backtest.saved import StateRefused
 from engine.backtest.spill import Spill, row_line
 from engine.backtest.users import Users
-from engine.files import open_output
+from engine.files import Batch, open_output
 from engine.report.plans import Plan, plans_of
 from engine.report.saved import write_saved
 from schemas.decisions import Decision
-from schemas.events import Event
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
 from triggers.effects import counter_name
@@ -110,9 +109,9 @@ class Session:
             self.run.watermark_ms = self._before.watermark_ms
             self.run.known_from_ms = self._before.first_ms
 
-    def feed(self, events: Iterable[tuple[int, Event]]) -> None:
+    def feed(self, batches: Iterable[Batch]) -> None:
         """Decide these events; they may not begin before those of the run before ended."""
-        self.run.feed(events if self._before is None else self._following(events))
+        self.run.feed_batches(batches if self._before is None else self._following(batches))
 
     def end(self, *, drain: bool, rows: int) -> None:
         """Fire what is to be fired, write decisions, then the state; `rows` were read."""
@@ -142,14 +141,12 @@ class Session:
     def _digest(self) -> str:
         return self.definitions.digest(assume_devices=self.assume_devices)
 
-    def _following(self, events: Iterable[tuple[int, Event]]) -> Iterator[tuple[int, Event]]:
-        rows = iter(events)
-        for first in rows:
-            if first[0] < self.run.watermark_ms:
+    def _following(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        ended_ms = self.run.watermark_ms
+        for batch in batches:
+            if batch.times and batch.times[0] < ended_ms:
                 raise StateRefused(
-                    f"the events begin {self.run.watermark_ms - first[0]} ms before those of the "
+                    f"the events begin {ended_ms - batch.times[0]} ms before those of the "
                     "state end: they would be decided out of order"
                 )
-            yield first
-            break
-        yield from rows
+            yield batch

@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,7 +101,7 @@ def backtest(
             with open_history(
                 events, mapping, problems, from_=from_, to=to, sort=sort, row_from=session.row_from
             ) as source:
-                session.feed(map(itemgetter(0, 1), source))
+                session.feed(source)
             took_s = monotonic_s() - started_s
             session.end(drain=drain, rows=problems.rows)
             _report(session, workspace, took_s, html, output)

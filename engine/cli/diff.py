@@ -1,7 +1,6 @@
 """`tripline diff`: a workspace against what is registered, another folder or a commit."""
 
 from enum import StrEnum
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,7 +71,7 @@ def diff(
     Exit codes: without --impact 0 equal, 1 different; with it 0 within the budgets, 1 over one.
     2 an invalid folder, file or ref, 6 Kafka cannot be reached.
     """
-    from engine.files import Problems
+    from engine.files import Problems, pairs_of
     from engine.impact import compare, measure
 
     try:
@@ -88,8 +87,7 @@ def diff(
                     impact, mapping, problems, from_=from_, to=to, sort=sort
                 ) as source:
                     limit = _over(limits, over)
-                    events = map(itemgetter(0, 1), source)
-                    measured = measure(before, after, events, over=limit)
+                    measured = measure(before, after, pairs_of(source), over=limit)
     except CliError as error:
         fail(error)
     code = _show(found, measured, limits, output)

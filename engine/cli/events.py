@@ -1,5 +1,6 @@
 """`tripline events`: the event catalogue, shown and grown."""
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,7 +50,7 @@ def events(
     Exit codes: 0 done, 2 an invalid catalogue, mapping or event file, 4 no such catalogue, event or
     topic, 6 Kafka cannot be reached.
     """
-    from engine.files import FileRefused, Problems
+    from engine.files import FileRefused, Problems, file_events
     from triggers.loader import CATALOG_FILE
     from triggers.workspace import DefinitionErrors
 
@@ -62,7 +63,7 @@ def events(
             with open_history(
                 learn, mapping, problems, from_=from_, to=to, any_order=True
             ) as found:
-                _learn(path, found, output)
+                _learn(path, chain.from_iterable(map(file_events, found)), output)
     except CliError as error:
         fail(error)
     except DefinitionErrors as error:

@@ -1,7 +1,6 @@
 """`tripline explain`: why a user got a message, or why not, and what is pending."""
 
 from collections.abc import Coroutine
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -143,7 +142,7 @@ def _offline(
     from engine.cli.backtest import load_definitions, refusals
     from engine.clock import now_ms
     from engine.explain.offline import Assumed, explain_events, profiles_of
-    from engine.files import Problems
+    from engine.files import Problems, pairs_of
     from triggers.compile import RegisteredTrigger, compile_program
     from triggers.definition import Policy
     from triggers.overrides import assume_consent
@@ -155,12 +154,12 @@ def _offline(
     zone = found.policies.get("default", Policy()).zone
     with refusals():
         with open_history(events, mapping, Problems(), sort=sort, talks=False) as source:
-            profiles = profiles_of(user, map(itemgetter(0, 1), source))
+            profiles = profiles_of(user, pairs_of(source))
         with open_history(events, mapping, Problems(), sort=sort) as source:
             return explain_events(
                 program,
                 user,
-                map(itemgetter(0, 1), source),
+                pairs_of(source),
                 profiles,
                 at_ms=moment_ms("--at", at, now_ms()),
                 assumed=Assumed(zone, assume_devices),

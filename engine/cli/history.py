@@ -12,7 +12,7 @@ import typer
 from engine.cli.common import CliError, ExitCode, load_settings_or_fail, talk
 
 if TYPE_CHECKING:
-    from engine.files import FileEvent, Problems, Span
+    from engine.files import Batch, Problems, Span
 
 #: `--events topic:NAME`; the log of this installation without a name.
 TOPIC_SCHEME = "topic:"
@@ -51,15 +51,15 @@ def open_history(
     any_order: bool = False,
     row_from: int = 0,
     talks: bool = True,
-) -> "Iterator[Iterator[FileEvent]]":
+) -> "Iterator[Iterator[Batch]]":
     """The events of `--events` by append time (`any_order`: as they stand, where that does not
     matter), with a progress bar where a person looks on.
 
-    Raises CliError, and while reading what `engine.files.read_events` raises. At the end it says on
-    stderr what was wrong with the events, unless it is read once more (`talks`).
+    Raises CliError, and while reading what `engine.files.read_batches` raises. At the end it says
+    on stderr what was wrong with the events, unless it is read once more (`talks`).
     """
     from engine.clock import now_ms
-    from engine.files import Span, input_bytes, load_mapping, read_events
+    from engine.files import Span, input_bytes, load_mapping, read_batches
 
     span = Span(moment_ms("--from", from_, now_ms()), moment_ms("--to", to, now_ms()))
     if span.from_ms is not None and span.to_ms is not None and span.from_ms >= span.to_ms:
@@ -73,7 +73,7 @@ def open_history(
         path = Path(events)
         columns = None if mapping is None else load_mapping(mapping)
         with _progress(path.name, input_bytes(path), "bytes") as advance:
-            yield read_events(
+            yield read_batches(
                 path,
                 columns,
                 problems=problems,
@@ -95,9 +95,7 @@ def open_history(
 
 
 @contextmanager
-def _topic_history(
-    name: str, problems: "Problems", span: "Span"
-) -> "Iterator[Iterator[FileEvent]]":
+def _topic_history(name: str, problems: "Problems", span: "Span") -> "Iterator[Iterator[Batch]]":
     from engine.files.topic import TopicMissingError, TopicUnreachableError, open_topic
     from engine.kafka_client import client_options
     from schemas.topics import Topics
@@ -108,7 +106,7 @@ def _topic_history(
         options = client_options(settings)
         with open_topic(options, topic, problems=problems, span=span) as history:
             with _progress(topic, history.records, "records") as advance:
-                yield history.events(advance)
+                yield history.batches(advance)
             if history.kinds:
                 own = ", ".join(
                     f"{kind} {count:,}" for kind, count in sorted(history.kinds.items())

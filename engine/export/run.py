@@ -152,7 +152,7 @@ def export_file(path: Path, out: Path, problems: Problems) -> Exported:
     done = Exported()
     digest = blake2b(digest_size=_DIGEST_BYTES)
     for block in LineReader(path, Problems()).blocks():
-        digest.update(block + b"\n")
+        digest.update(block.removesuffix(b"\n") + b"\n")
     name = f"file-{digest.hexdigest()}"
     lines = LineReader(path, problems)
     with open_folder(out, DECISIONS) as folder:

@@ -1,8 +1,9 @@
 """Event files: reading any history as the events the engine decides about, and writing them.
 
-- `read_events` (`source.py`) yields the `FileEvent`s of a file or a folder in append order, within
-  a `Span`; `read_topic` (`topic.py`) those of a Kafka topic. What cannot be read is counted in
-  `Problems`, never raised, unless it is to be strict.
+- `read_batches` (`source.py`) yields the events of a file or a folder in append order, within a
+  `Span`, as columns (`Batch`), `read_events` the same as `FileEvent`s; `open_topic` (`topic.py`)
+  reads those of a Kafka topic. What cannot be read is counted in `Problems`, never raised, unless
+  it is to be strict.
 - `FileReader` (`reader.py`) tells the formats apart. `lines.py`: a file as blocks of lines, plain,
   gzip or Zstandard, cut or damaged. `segment.py` reads messages; `csv_rows.py`, `json_rows.py` and
   `parquet.py` give blocks of rows, which `RowMapper` (`rows.py`, `values.py`) makes events of by a
@@ -16,12 +17,13 @@ from engine.files.mapping import FileMapping, load_mapping
 from engine.files.numbering import EVERYTHING, Span
 from engine.files.output import open_output
 from engine.files.problems import FileRefused, ProblemKind, Problems, UnsortedError
-from engine.files.reading import FileEvent
-from engine.files.source import input_bytes, read_events
+from engine.files.reading import Batch, FileEvent, batch_of, file_events, pairs_of
+from engine.files.source import input_bytes, read_batches, read_events
 from engine.files.wire import to_segment
 
 __all__ = [
     "EVERYTHING",
+    "Batch",
     "FileEvent",
     "FileMapping",
     "FileRefused",
@@ -29,9 +31,13 @@ __all__ = [
     "Problems",
     "Span",
     "UnsortedError",
+    "batch_of",
+    "file_events",
     "input_bytes",
     "load_mapping",
     "open_output",
+    "pairs_of",
+    "read_batches",
     "read_events",
     "to_segment",
 ]

@@ -51,6 +51,7 @@ class CsvRows:
         raw = next(self._source, None)
         if raw is None:
             return False
+        raw = raw.removesuffix(b"\n")
         self._first_line = self._lines.line + 1
         self._at = 0
         if self._first_line == 1 and raw[:2] in _UTF16:

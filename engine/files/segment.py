@@ -7,8 +7,8 @@ from operator import le
 from engine.files.lines import LineReader
 from engine.files.numbering import EVERYTHING
 from engine.files.problems import ProblemKind
-from engine.files.reading import Batches, Early, FileEvent, Reading, file_events
-from schemas.events import BadRecord, Event, decode_event, decode_events, to_ms
+from engine.files.reading import Batch, Batches, Early, Reading, batch_of
+from schemas.events import BadRecord, Event, decode_event, decode_events, to_ms, to_ms_all
 from schemas.reasons import DeadLetterReason
 
 #: Stands in for a missing time: before any other.
@@ -30,22 +30,18 @@ def segment_batches(lines: LineReader, reading: Reading) -> Batches:
             return
 
 
-def _read_plain(
-    batch: list[bytes], last_ms: int, reading: Reading
-) -> tuple[list[FileEvent], int] | None:
+def _read_plain(batch: list[bytes], last_ms: int, reading: Reading) -> tuple[Batch, int] | None:
     """What `_read` answers where nothing is amiss and all rows count; None elsewhere."""
     if reading.span != EVERYTHING or (events := decode_events(batch)) is None:
         return None
-    times = [to_ms(event.received_at or event.timestamp or _NEVER) for event in events]
+    times = to_ms_all([event.received_at or event.timestamp or _NEVER for event in events])
     if times[0] < last_ms or not all(map(le, times, islice(times, 1, None))):
         return None
     reading.numbering.block((), (), len(batch))
-    return file_events(zip(times, events, batch, strict=True)), times[-1]
+    return Batch(times, events, batch), times[-1]
 
 
-def _read(
-    batch: list[bytes], first_line: int, last_ms: int, reading: Reading
-) -> tuple[list[FileEvent], int]:
+def _read(batch: list[bytes], first_line: int, last_ms: int, reading: Reading) -> tuple[Batch, int]:
     """The events of some lines, and the time of the last one."""
     found: list[tuple[int, Event, bytes | None]] = []
     places: list[int] = []
@@ -53,7 +49,8 @@ def _read(
     early: list[Early] = []
     ordered, bounded = reading.ordered, reading.span != EVERYTHING
     add = found.append
-    for place, raw in enumerate(batch):
+    for place, line in enumerate(batch):
+        raw = line.removesuffix(b"\n")
         kept: bytes | None = raw
         try:
             event = decode_event(raw, signals=True)
@@ -83,7 +80,7 @@ def _read(
     base = reading.numbering.block(times, places, len(batch))
     for place, event in nameless:
         event.message_id = reading.numbering.name(base + place)
-    return file_events(found), last_ms
+    return batch_of(found), last_ms
 
 
 def _without_id(raw: bytes, error: BadRecord, reading: Reading, line: int) -> Event | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import chain
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict, Unpack
 
 from engine.files.lines import Advance, no_advance
 from engine.files.mapping import FileMapping
@@ -13,7 +13,7 @@ from engine.files.numbering import EVERYTHING, Span
 from engine.files.ordering import SORT_EVENTS_MAX, in_order
 from engine.files.problems import FileRefused, Problems
 from engine.files.reader import EVENTS, FileReader, file_kind
-from engine.files.reading import Batches, FileEvent, batches_of
+from engine.files.reading import Batch, Batches, FileEvent, batch_of, batches_of, file_events
 
 #: Files of a folder that may be open at one time: each holds a block of its events.
 OPEN_FILES_MAX: Final = 100
@@ -21,7 +21,26 @@ _KINDS: Final = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parqu
 _NEVER: Final = 1 << 62
 
 
+class ReadOptions(TypedDict, total=False):
+    """The options of `read_batches`."""
+
+    problems: Problems | None
+    sort: bool
+    any_order: bool
+    span: Span
+    row_from: int
+    advance: Advance
+    sort_events_max: int
+
+
 def read_events(
+    path: Path, mapping: FileMapping | None = None, **options: Unpack[ReadOptions]
+) -> Iterator[FileEvent]:
+    """The events of `read_batches` one by one."""
+    return chain.from_iterable(map(file_events, read_batches(path, mapping, **options)))
+
+
+def read_batches(
     path: Path,
     mapping: FileMapping | None = None,
     *,
@@ -32,7 +51,7 @@ def read_events(
     row_from: int = 0,
     advance: Advance = no_advance,
     sort_events_max: int = SORT_EVENTS_MAX,
-) -> Iterator[FileEvent]:
+) -> Batches:
     """The events of a file or a folder by append time, ties in the order of files and lines.
 
     JSON lines of Segment messages (plain, gzip, Zstandard); with a `mapping` CSV (`.csv`, `.tsv`),
@@ -55,7 +74,7 @@ def read_events(
         batches = _in_turn(path, files, one) if as_they_stand else _merged(path, files, one)
     else:
         batches = one.read(path, row_from=row_from)
-    return chain.from_iterable(_counted(batches, found, sort_events_max if sort else None))
+    return _counted(batches, found, sort_events_max if sort else None)
 
 
 def folder_files(folder: Path) -> list[Path]:
@@ -85,9 +104,10 @@ def input_bytes(path: Path) -> int:
 
 def _counted(batches: Batches, problems: Problems, sort_events_max: int | None) -> Batches:
     if sort_events_max is not None:
-        batches = batches_of(in_order(chain.from_iterable(batches), EVENTS, sort_events_max))
+        rows = chain.from_iterable(map(file_events, batches))
+        batches = map(batch_of, batches_of(in_order(rows, EVENTS, sort_events_max)))
     for batch in batches:
-        problems.events += len(batch)
+        problems.events += len(batch.times)
         yield batch
 
 
@@ -106,7 +126,7 @@ class _Open(NamedTuple):
 
     a_ms: int
     place: int
-    batch: list[FileEvent]
+    batch: Batch
     at: int
     rest: Batches
 
@@ -147,28 +167,25 @@ def _push(
     put: Callable[[list[_Open], _Open], object],
 ) -> bool:
     """Put a file with its next batch where it belongs; False when it has ended."""
-    batch = next(filter(None, rest), None)
+    batch = next((batch for batch in rest if batch.times), None)
     if batch is None:
         return False
-    put(merging, _Open(batch[0].a_ms, place, batch, 0, rest))
+    put(merging, _Open(batch.times[0], place, batch, 0, rest))
     return True
 
 
-def _run(merging: list[_Open], waiting: list[tuple[int, int]]) -> list[FileEvent]:
+def _run(merging: list[_Open], waiting: list[tuple[int, int]]) -> Batch:
     """The next events of the foremost file, up to where another one comes first."""
     _, place, batch, at, rest = merging[0]
     others = [entry[:2] for entry in merging[1:3]] + waiting[:1]
     until_ms, other = min(others, default=(_NEVER, 0))
     # On equal times the file that comes first by name goes first.
     limit_ms = until_ms + 1 if place < other else until_ms
-    end = bisect_left(batch, limit_ms, lo=at, key=_time_of) if batch[-1].a_ms >= limit_ms else None
-    if end is not None:
-        heapreplace(merging, _Open(batch[end].a_ms, place, batch, end, rest))
-        return batch[at:end]
+    times = batch.times
+    if times[-1] >= limit_ms:
+        end = bisect_left(times, limit_ms, lo=at)
+        heapreplace(merging, _Open(times[end], place, batch, end, rest))
+        return batch.part(at, end)
     if not _push(merging, place, rest, heapreplace):
         heappop(merging)
-    return batch[at:]
-
-
-def _time_of(found: FileEvent) -> int:
-    return found.a_ms
+    return batch.part(at, len(times))

@@ -14,7 +14,7 @@ from engine.clock import monotonic_s
 from engine.files.lines import Advance, no_advance
 from engine.files.numbering import EVERYTHING, Span
 from engine.files.problems import FileRefused, ProblemKind, Problems
-from engine.files.reading import FileEvent
+from engine.files.reading import Batches, FileEvent, batch_of
 from schemas.events import BadRecord, decode_event
 from schemas.kinds import KIND_HEADER, header
 
@@ -76,7 +76,7 @@ class TopicHistory:
         finally:
             self._runner.close()
 
-    def events(self, advance: Advance = no_advance) -> Iterator[FileEvent]:
+    def batches(self, advance: Advance = no_advance) -> Batches:
         """By append time, made monotone within a partition; equal times by partition.
 
         `advance` gets the number of records read. Raises TopicUnreachableError.
@@ -89,7 +89,7 @@ class TopicHistory:
             going = [part for part in self._partitions if not part.done]
             batch = _before(self._partitions, going)
             self._problems.events += len(batch)
-            yield from batch
+            yield batch_of(batch)
             if not going:
                 return
 

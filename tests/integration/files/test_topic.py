@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import make_app
-from engine.files import Problems, Span
+from engine.files import Problems, Span, pairs_of
 from engine.files.topic import TopicMissingError, TopicUnreachableError, open_topic
 from engine.local.kafka import KafkaBroker
 from schemas.kinds import KIND_HEADER
@@ -55,7 +55,8 @@ def read(
     options = {"bootstrap_servers": servers}
     with open_topic(options, topic, problems=problems, span=span or Span()) as history:
         passed: list[int] = []
-        found = [(e.a_ms - T0_MS, e.event.message_id) for e in history.events(passed.append)]
+        events = pairs_of(history.batches(passed.append))
+        found = [(a_ms - T0_MS, event.message_id) for a_ms, event in events]
         if span is None:
             assert sum(passed) == history.records
         return (

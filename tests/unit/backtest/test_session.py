@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.backtest.saved import FILE_NAME, StateRefused
 from engine.backtest.session import Definitions, Session
+from engine.files import Batch, batch_of
 from schemas.events import Event
 from tests.reference.machines import event_of
 from tests.reference.test_machine import play
@@ -28,6 +29,10 @@ from tests.unit.backtest.histories import (
 from triggers.workspace import load_documents
 
 
+def in_columns(events: Iterable[tuple[int, Event]]) -> Batch:
+    return batch_of((a_ms, event, None) for a_ms, event in events)
+
+
 def run_session(
     found: Definitions,
     events: Iterable[tuple[int, Event]],
@@ -40,7 +45,7 @@ def run_session(
     """A run, and the lines of its decision file."""
     out = folder / "decisions.jsonl"
     session = Session(found, state=folder / "state" if state else None, decisions=out)
-    session.feed(events)
+    session.feed([in_columns(events)])
     session.end(drain=drain, rows=rows)
     return session, out.read_bytes().splitlines()
 
@@ -134,7 +139,7 @@ def test_a_run_that_fails_leaves_the_state_before_it(tmp_path: Path) -> None:
     run_session(found, [event(0, "ann", "Product Added")], tmp_path)
     before = (tmp_path / "state" / FILE_NAME).read_bytes()
     session = Session(found, state=tmp_path / "state")
-    session.feed([event(1, "bob", "Product Added")])
+    session.feed([in_columns([event(1, "bob", "Product Added")])])
     assert (tmp_path / "state" / FILE_NAME).read_bytes() == before
     assert [path.name for path in (tmp_path / "state").iterdir()] == [FILE_NAME]
 
@@ -144,7 +149,7 @@ def test_events_before_the_end_of_the_state_are_refused(tmp_path: Path) -> None:
     run_session(found, [event(HOUR, "ann", "Product Added")], tmp_path)
     session = Session(found, state=tmp_path / "state")
     with pytest.raises(StateRefused, match="3600000 ms before"):
-        session.feed([event(0, "ann", "Product Added")])
+        session.feed([in_columns([event(0, "ann", "Product Added")])])
 
 
 def test_a_state_says_since_when_history_is_known(tmp_path: Path) -> None:

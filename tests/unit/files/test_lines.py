@@ -27,7 +27,8 @@ group_by: {columns: g, products: [n]}
 
 def all_lines(path: Path) -> tuple[list[bytes], dict[str, int]]:
     problems = Problems()
-    found = [line for batch in LineReader(path, problems).batches() for line in batch]
+    batches = LineReader(path, problems).batches()
+    found = [line.removesuffix(b"\n") for batch in batches for line in batch]
     return found, {str(kind): count for kind, count in problems.counts.items()}
 
 

@@ -1,5 +1,6 @@
 """A program: which triggers an event touches, and in which order."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,25 +17,20 @@ def viewed(**properties: Any) -> Event:
 def touched(program: Program, event: Event) -> list[str]:
     """The triggers that were looked at, in order."""
     found: list[str] = []
-    for roles in program.by_event.values():
-        everything = [*roles.rest]
-        for table in roles.tables.values():
-            for group in table.roles.values():
-                everything.extend(group)
-        for role in everything:
-            _count(role.filter, role.trigger.id, found)
+    for index in program.by_event.values():
+        groups = [index.rest, *(group for table in index.tables for group in table.roles.values())]
+        for group in groups:
+            group[:] = [(_counting(static, role.trigger.id, found), role) for static, role in group]
     program.match("Viewed", event)
     return found
 
 
-def _count(compiled: Any, name: str, found: list[str]) -> None:
-    inner = compiled.static
-
+def _counting(inner: Any, name: str, found: list[str]) -> Callable[[Event], bool | None]:
     def counting(event: Event) -> bool | None:
         found.append(name)
         return True if inner is None else bool(inner(event))
 
-    compiled.static = counting
+    return counting
 
 
 def _document(number: int, where: dict[str, Any] | None = None) -> dict[str, Any]:

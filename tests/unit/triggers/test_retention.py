@@ -67,7 +67,13 @@ def check_earliest(world: World, user: str, state: UserState) -> None:
     assert due <= min(pending, default=due)
     idle = [t.pattern.due(state) for t in world.program.watching if t.pattern.due(state)]
     assert due <= min(idle, default=due)
-    assert due in (*pending, *idle, retention.due(world.program, state))
+    forgets = retention.due(world.program, state)
+    assert due in (*pending, *idle, forgets)
+    # Whoever asks what comes first gets no more than that.
+    assert not forgets or due <= forgets
+    for before in (forgets - 1, forgets, forgets + 1):
+        found = retention.due(world.program, state, max(before, 0))
+        assert found == forgets or 0 < before <= found < forgets
 
 
 def test_a_user_of_whom_nothing_counts_any_more_is_blank() -> None:
