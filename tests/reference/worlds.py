@@ -211,7 +211,7 @@ class World:
         """What is on its way for longest arrives."""
         self.now += gap
         if self.shards.moving:
-            source, _ = self.shards.moving[0]
+            source, *_ = self.shards.moving[0]
             self.put(self.whole(source), "moved", source)
 
     def store(self, gap: int) -> None:
