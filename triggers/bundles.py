@@ -35,7 +35,7 @@ def unite(program: Program, state: UserState, moved: UserState, a: int) -> None:
     for name in dict.fromkeys(bundle.trigger for bundle in both):
         mine = [bundle for bundle in both if bundle.trigger == name]
         trigger = program.triggers.get(name)
-        if trigger is None or len(mine) == 1:
+        if trigger is None or not trigger.bundle_max or len(mine) == 1:
             state.bundles += mine
             continue
         waiting = sorted((w for one in mine for w in one.waiting), key=lambda w: (w.due, w.start_e))

@@ -172,10 +172,10 @@ def apply_merged(
     program = program.for_user(user)
     fire_before(program, user, state, a, out)
     instances.count(state, -1, out)
-    moves = state.zone != moved.zone
+    zones = (state.zone, moved.zone)
     absorb(program, user, state, moved, a, out)
     instances.count(state, 1, out)
-    if moves and state.held:
+    if state.held and (state.zone != zones[0] or (moved.held and state.zone != zones[1])):
         holding.look_again(program, user, state, a)
     holding.bound(program, user, state, a, out)
     if state.consent is not None:
@@ -192,6 +192,8 @@ def _hear_of_guest(
     program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
 ) -> None:
     """What became of a delivery that was admitted for a profile that is a part of this one."""
+    # Its devices are this profile's now.
+    remove_dead(state, record.dead_tokens)
     if record.reason in REACTIONS:
         _apply_reaction(program, user, state, record, a, out)
         return

@@ -17,7 +17,7 @@ from triggers.effects import Admitted
 from triggers.filling import Fields, fill_text
 from triggers.messages import Message
 from triggers.problems import Location, Problem
-from triggers.texts import LOCALE_PATH, RenderError, compile_text, pick_locale
+from triggers.texts import LOCALE_PATH, MessageAborted, RenderError, compile_text, pick_locale
 
 _PARTS = ("title", "body")
 _EXAMPLE_CHARS_MAX = 160
@@ -148,6 +148,8 @@ class Renders:
         count.said += 1
         try:
             said = fill_text(source, fields, trigger, items)
+        except MessageAborted:
+            return
         except RenderError as error:
             count.failed += 1
             count.failed_why = str(error)

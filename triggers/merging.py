@@ -7,8 +7,8 @@ known to one profile ends the instances of the other as if they had always been 
 
 An admitted delivery stays with the profile it was admitted for: its ledger is in that shard. What
 is marketing and not on its way yet is called back (`recall_marketing`), and the claims of the gate
-are copied (`engine.stream.shard`): limits hold for both profiles in the time of sending, too.
-the known profile knows of it is `triggers.guests`'.
+are copied (`engine.stream.shard`): limits hold for both profiles in the time of sending, too. What
+the known profile knows of what is under way is kept by `triggers.guests`.
 """
 
 import msgspec
@@ -103,6 +103,9 @@ def lighten(program: Program, user: str, state: UserState, a: int, out: Effects)
         memory.cancels = []
     if len(encode_state(state)) > MOVED_BYTES_MAX:
         state.features, state.relations, state.traits = {}, {}, {}
+        for kept in state.guests.values():
+            for one in kept:
+                one.others = []
         for memory in state.memory.values():
             memory.ended_floor = max([memory.ended_floor, *memory.ended.values()])
             memory.ended, memory.untimed = {}, {}

@@ -18,6 +18,9 @@ from engine.stream.fetching import SmallFetcher
 #: How long a fetch may block while some partition is full.
 FULL_POLL_S = 0.05
 FETCH_WAIT_MS = 100
+#: aiokafka repeats a commit for as long as the coordinator is away, in one of the two tasks that
+#: also fetch and seek.
+COMMIT_S = 1.0
 
 Positions = Callable[[set[TP], Mapping[TP, int | None]], Awaitable[Mapping[TP, int]]]
 
@@ -112,7 +115,8 @@ class StoreConsumer(driver.Consumer):
 
     async def _commit_plain(self, offsets: Mapping[TP, int]) -> None:
         consumer = self._thread._ensure_consumer()
-        await consumer.commit({TopicPartition(*tp): offset for tp, offset in offsets.items()})
+        async with asyncio.timeout(COMMIT_S):
+            await consumer.commit({TopicPartition(*tp): offset for tp, offset in offsets.items()})
 
 
 class StoreTransport(driver.Transport):

@@ -39,6 +39,9 @@ T = TypeVar("T")
 
 TICK_POLL_S = 0.1
 OFFSETS_EVERY_S = 1.0
+#: Faust's consumer thread answers nobody once it stops: a revocation that a stop overtakes would
+#: wait for ever, and the thread for the revocation.
+OFFSETS_WITHIN_S = 2.0
 REVOKE_S = 5.0
 REGISTRY_S = 60.0
 #: Opening the shards must end before Faust stops waiting for it (its request timeout, 90 s): Faust
@@ -102,6 +105,7 @@ class Worker:
         self._failure: BaseException | None = None
         self._ticked_s: dict[int, float] = {}
         self._opening = asyncio.Lock()
+        self._releasing = asyncio.Lock()
         self._epoch = 0
         self._waits_for_redis = False
         health.watch(self._stuck)
@@ -229,15 +233,18 @@ class Worker:
         await self._release_all()
 
     async def _release_all(self) -> None:
-        """Finish what is under way in every shard; publish what was committed; let go."""
-        actors, self._actors = self._actors, {}
-        self._applied.clear()
-        await asyncio.gather(*(actor.stop(REVOKE_S) for actor in actors.values()))
-        observed.owned(0)
-        for shard, actor in actors.items():
-            self._applied[shard] = actor.position
-            observed.given_up(shard)
-        await self._commit_offsets()
+        """Finish what is under way in every shard; publish what was committed; let go.
+
+        A stop waits for a revocation under way: Faust's thread cannot end before it does."""
+        async with self._releasing:
+            actors, self._actors = self._actors, {}
+            self._applied.clear()
+            await asyncio.gather(*(actor.stop(REVOKE_S) for actor in actors.values()))
+            observed.owned(0)
+            for shard, actor in actors.items():
+                self._applied[shard] = actor.position
+                observed.given_up(shard)
+            await self._commit_offsets()
 
     async def _bounds(self, tp: TP) -> tuple[int, int]:
         """The begin and end offsets of a partition."""
@@ -352,7 +359,8 @@ class Worker:
             if position >= 0
         }
         try:
-            await self._app.store_consumer.commit_for_dashboards(offsets)
+            async with asyncio.timeout(OFFSETS_WITHIN_S):
+                await self._app.store_consumer.commit_for_dashboards(offsets)
         except Exception as error:  # a rebalance may be under way; nothing depends on it
             log.info("offsets_not_committed", error=repr(error))
 

@@ -150,11 +150,13 @@ def _alone(sent: Sent, merges: Iterable[Merged], rule: Rules) -> Iterator[str]:
 def _beside(
     sent: Sent, before: Sequence[Sent], rule: Rules, rules: Mapping[tuple[str, int], Rules]
 ) -> Iterator[str]:
-    """It came too soon after others. The messages of one series do not block each other."""
+    """It came too soon after others. The messages of one series do not block each other, and what
+    a guest was told before the last of them, told to be the same user only later, neither."""
     same = [other for other in before if other.trigger == sent.trigger]
     # As a cap of a category, a cooldown counts from the revision on that says so.
     timed = [other for other in same if _cools(rules[other.trigger, other.revision])]
-    entered = [other for other in timed if other.activation != sent.activation]
+    steps = [other.at for other in same if other.activation == sent.activation]
+    entered = [other for other in timed if other.at > max(steps, default=-1)]
     if any(sent.at - other.at < rule.cooldown for other in entered):
         yield "cooldown"
     alike = [other for other in entered if set(other.pers) & set(sent.pers)]

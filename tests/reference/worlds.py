@@ -244,9 +244,11 @@ class World:
         self.note(profile, self.shards.apply(record))
 
     def _arrives(self, source: str, profile: str) -> None:
-        self.merges.append(Merged(self.now, len(self.log), source, profile))
+        """What a profile held, or later what became of its deliveries: only the former makes it a
+        part, and it may be on its way to another one when the latter arrives."""
         for number, (name, known) in enumerate(self.moving):
             if name == source:
+                self.merges.append(Merged(self.now, len(self.log), source, profile))
                 self.known[profile].unite(known)
                 del self.moving[number]
                 return

@@ -155,6 +155,8 @@ async def test_a_dead_node_makes_its_shards_unavailable_until_it_is_back(
     shard = Shard(store, SHARD)
     await shard.write(funnel={"matched": 1})
     dead = cluster.node_of_slot(SLOT)
+    # While the disk is busy Redis answers before it has written to its log.
+    await eventually(lambda: int(dead.info("persistence")["aof_buffer_length"]) == 0)
     dead.kill()
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         await shard.write()

@@ -221,6 +221,29 @@ def test_what_does_not_fit_into_a_bundle_of_two_profiles_opens_the_next_one() ->
     assert [line.split()[0] for line in two.known.lines[4:]] == ["1h"] * 2
 
 
+def test_bundles_of_a_trigger_that_bundles_no_more_stay_as_they_are_in_a_merge() -> None:
+    two = Two(program_of(DROPS))
+    two.guest.event("0s", "Opened")
+    two.known.event("10m", "Opened")
+    two.program = program_of({name: DROPS[name] for name in DROPS if name != "bundle"})
+    two.merge("20m")
+    assert [len(bundle.waiting) for bundle in two.known.state.bundles] == [1, 1]
+
+
+def test_what_became_of_a_guests_message_does_not_move_what_is_held() -> None:
+    bill = {**HELLO, "id": "bill", "class": "transactional", "when": {"event": "Bought"}}
+    two = Two(program_of({**HELLO, "send_at": {"between": ["18:00", "20:00"]}}, bill))
+    two.known.state.zone = "Europe/London"
+    two.guest.event("7h", "Bought")
+    two.merge("8h")
+    two.known.event("9h", "Opened")
+    [held] = two.known.state.held
+    # As habits that were different then would have had it.
+    held.release_at = ms("19h")
+    two.ended("12h", Reason.ACCEPTED)
+    assert [held.release_at for held in two.known.state.held] == [ms("19h")]
+
+
 def test_a_settle_window_that_is_full_by_two_profiles_closes_at_once() -> None:
     many = {**HELLO, "per": "event"}
     two = Two(program_of(many, settle="5m"))
