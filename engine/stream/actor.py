@@ -38,7 +38,7 @@ TAKE_OVERS_MAX = 20
 #: is a page with round trips and a commit of its own, and no verdict depends on when it is made.
 BATCHES_PER_POLL = 8
 #: And when batches keep coming without a backlog, this long after the look before (decision 9).
-POLL_EVERY_S = 0.1
+POLL_EVERY_S = 0.02
 
 
 class LogTruncated(Exception):
