@@ -49,8 +49,8 @@ from triggers.patterns.base import Occasion
 from triggers.program import NO_HITS, CompiledTrigger, Hits, Program, Role
 from triggers.reach import count_accepted
 from triggers.state import UserState, is_blank
-from triggers.traits import learn_traits, learn_zone
-from triggers.usual import note_usual
+from triggers.traits import learn_traits, learn_zone, tells_zone
+from triggers.usual import is_new_hour, note_usual
 
 
 def next_due(program: Program, state: UserState) -> int:
@@ -114,11 +114,13 @@ def apply_event(
         changed |= _start(user, state, role, event, e, a, candidates, out)
     if of_user:
         # After the patterns, which compare with what was known, and before admission, which asks.
-        if watcher.granule_ms:
+        # What most events do not change is asked here already: each call is 2 % of an event.
+        seen = state.seen
+        if watcher.granule_ms and (a > seen or not 0 < state.due <= seen + watcher.calm_ms):
             changed |= _notice_activity(watcher, state, event, a)
-        if decider.traits or decider.zoned:
+        if decider.traits or (decider.zoned and tells_zone(state, event)):
             changed |= _learn(decider, user, state, event, a, out)
-        if decider.habits:
+        if decider.habits and is_new_hour(state, a):
             changed |= note_usual(state, occurred_at_ms(event, a), decider.habits)
     answer = LEAVES if left else hits.answer
     if answer is not None and not (state.touches or state.pending or state.exposed):

@@ -38,16 +38,28 @@ def device_of(event: Event) -> tuple[str, str] | None:
     return None if platform is None else (token, platform)
 
 
+def tells_device(state: UserState, event: Event, a: int) -> bool:
+    """False for most events: they tell no device, or one that was seen within the day."""
+    told = event.context.get("device") if event.context else None
+    if type(told) is not dict:
+        return False
+    token = told.get("token")
+    for device in state.devices:
+        if device.token == token:
+            return a - device.seen >= DAY_MS
+    return True
+
+
 def register_device(state: UserState, event: Event, a: int) -> bool:
     """Remember the event's device; its `seen` moves at most once a day (no write per event)."""
+    if not tells_device(state, event, a):
+        return False
     found = device_of(event)
     if found is None:
         return False
     token, platform = found
     for device in state.devices:
         if device.token == token:
-            if a - device.seen < DAY_MS:
-                return False
             device.seen = a
             return True
     state.devices.append(Device(token, platform, a))

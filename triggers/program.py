@@ -286,6 +286,8 @@ class Program:
     outcome_within_ms: int = DAY_MS
     habits: str = ""
     canaries: tuple[tuple[int, "Program"], ...] = ()
+    #: Nothing that wakes up by itself does so sooner after the user's last activity.
+    calm_ms: int = field(init=False)
     #: What decides for who refuses profiling: made by `triggers.consenting`, on demand.
     narrowed: "Program | None" = field(init=False, default=None)
     #: What finds the hits of a track event by its name; of a name that is not here there are none.
@@ -297,6 +299,7 @@ class Program:
 
     def __post_init__(self) -> None:
         self._matchers = {name: _matcher(index) for name, index in self.by_event.items()}
+        self.calm_ms = min((trigger.pattern.calm_ms for trigger in self.watching), default=0)
         self.by_name = None
         if ANY not in self.by_event and IDENTIFY not in self.by_event:
             # An emitter's own event may not have one of our names.

@@ -40,7 +40,21 @@ def due(program: Program, state: UserState, before: int = 0) -> int:
             return latest
         if (at := _memory_expiry(memory)) > latest:
             latest = at
-    return latest if 0 < before <= latest else _latest(program, state, latest)
+    if 0 < before <= latest:
+        return latest
+    if (
+        state.sent_by
+        or state.cooled
+        or state.cooled_floor
+        or state.features
+        or state.relations
+        or state.patterns
+        or state.touches
+    ):
+        latest = _latest(program, state, latest)
+    if not latest and (state.usual or state.reached or state.texts or state.exposed):
+        return _long_due(program, state)
+    return latest
 
 
 def _latest(program: Program, state: UserState, latest: int) -> int:
@@ -61,7 +75,7 @@ def _latest(program: Program, state: UserState, latest: int) -> int:
     for touch in state.touches:
         if (at := attribution.keeps_until(program, touch)) > latest:
             latest = at
-    return latest or _long_due(program, state)
+    return latest
 
 
 def _long_due(program: Program, state: UserState) -> int:

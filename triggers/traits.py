@@ -48,6 +48,12 @@ def told_trait(path: str, event: Event) -> Any:
     return storable(said)
 
 
+def tells_zone(state: UserState, event: Event) -> bool:
+    """False for most events: they tell no time zone, or the one that is known."""
+    context = event.context
+    return context is not None and context.get("timezone", state.zone) != state.zone
+
+
 def learn_zone(state: UserState, event: Event) -> bool:
     """Keep the time zone the event tells; whether it exists is asked when it is used."""
     context = event.context

@@ -22,6 +22,11 @@ HOURS_MIN = 5
 KEPT_MS = 16 * HALF_LIFE_H * HOUR_MS
 
 
+def is_new_hour(state: UserState, a: int) -> bool:
+    """False when activity that is told at `a` is of an hour that was counted."""
+    return not state.usual or bool(state.usual[0] < a // HOUR_MS)
+
+
 def note_usual(state: UserState, e: int, zone: str) -> bool:
     """Count the hour of an activity at client time `e`; True when the state changed. `zone` is for
     a user without one."""

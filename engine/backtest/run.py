@@ -26,12 +26,15 @@ from triggers.decide import (
     fire_before,
     next_due,
 )
+from triggers.devices import tells_device
 from triggers.effects import Admitted, Effects, FunnelKey
 from triggers.lengths import Renders
 from triggers.names import is_merging
 from triggers.program import NO_HITS, Hits, Program
 from triggers.retention import LOOK_BACK_MS
 from triggers.state import DAY_MS, UserState, is_blank
+from triggers.traits import tells_zone
+from triggers.usual import is_new_hour
 
 #: Timers of users without events are polled once per so many events, as the live shard polls after
 #: each batch. The verdict does not depend on it.
@@ -162,7 +165,7 @@ class Backtest:
                 hits = NO_HITS
             if (
                 hits is NO_HITS
-                and not (learns and program.teaches(event))
+                and not (learns and self._teaches(slot, event, watermark_ms))
                 and (event.type == "track" or not is_merging(event))
             ):
                 # e is at most a: most activity is within the granule that is known already.
@@ -172,6 +175,20 @@ class Backtest:
                     continue
             self._apply(user, slot, event, watermark_ms, hits)
         self.watermark_ms = watermark_ms
+
+    def _teaches(self, slot: Slot, event: Event, a: int) -> bool:
+        """Something new may be learnt of the user: most was told by the event before."""
+        program, state = self.program, slot.state
+        if not program.teaches(event):
+            return False
+        return (
+            state is None
+            or state.consent is not None
+            or bool(program.traits or program.canaries)
+            or tells_device(state, event, a)
+            or (program.zoned and tells_zone(state, event))
+            or (bool(program.habits) and is_new_hour(state, a))
+        )
 
     def _is_idle(self, hits: Hits, slot: Slot, a: int) -> bool:
         """It could only be credited, and nothing was said to the user, nor will be before `a`."""

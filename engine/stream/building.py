@@ -4,7 +4,7 @@ Pure: the same effects give the same bytes, so a replay rebuilds the same state.
 """
 
 from collections.abc import Container, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import msgspec
 
@@ -44,7 +44,8 @@ class Origin(NamedTuple):
     topics: Topics
 
 
-class Touched(NamedTuple):
+@final
+class Touched(msgspec.Struct, gc=False):
     """A state that changed, and its score in the timer index before."""
 
     state: UserState
@@ -197,9 +198,10 @@ def as_shard_has_it(
 
 def fill_states(commit: Commit, touched: dict[str, Touched]) -> None:
     """States to store (None where nothing is left to keep) and the scores that moved."""
-    for user, (state, due_before) in touched.items():
+    for user, one in touched.items():
+        state = one.state
         commit.states[user] = None if is_blank(state) else encode_state(state)
-        if state.due != due_before:
+        if state.due != one.due_before:
             commit.due[user] = state.due
 
 

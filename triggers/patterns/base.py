@@ -105,6 +105,11 @@ class Pattern:
         """The log time to be woken at, 0 for never."""
         return 0
 
+    @property
+    def calm_ms(self) -> int:
+        """It does not wake up sooner than so long after the user's last activity."""
+        return 0
+
     def on_due(self, state: UserState, now_ms: int) -> tuple[Activation, ...]:
         """That time has come. Afterwards `due` must be 0 or later than `now_ms`."""
         return ()

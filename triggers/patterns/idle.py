@@ -41,6 +41,10 @@ class IdlePattern(Pattern):
             return 0
         return seen + self.idle_ms + self.grace_ms
 
+    @property
+    def calm_ms(self) -> int:
+        return self.idle_ms + self.grace_ms
+
     def on_due(self, state: UserState, now_ms: int) -> tuple[Activation, ...]:
         state.idle_fired[self.trigger] = state.seen
         key = f"idle:{state.seen}"

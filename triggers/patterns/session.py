@@ -108,6 +108,10 @@ class SessionEndPattern(Pattern):
             return 0
         return state.seen + self.idle_ms + self.grace_ms
 
+    @property
+    def calm_ms(self) -> int:
+        return self.idle_ms + self.grace_ms
+
     def on_due(self, state: UserState, now_ms: int) -> tuple[Activation, ...]:
         memory = memory_of(state, self.trigger, KIND)
         if memory is None:
