@@ -66,8 +66,9 @@ class Commit:
     released through the outbox of this very commit). `cancelled`, `untrue` and `refused` call
     deliveries back, from a time on: the gate says CANCELLED, NO_LONGER_TRUE or CONSENT.
     `reached` enters claims that a rolled back store has forgotten in their rings, which then keep
-    `ring_keep` claims or more. `withdrawn` sets all withdrawals of a trigger. `pending` counts
-    instances up or down, by `trigger|revision`.
+    `ring_keep` claims or more; then `given_back`, (user, delivery) each, takes claims out.
+    `withdrawn` sets all withdrawals of a trigger. `pending` counts instances up or down, by
+    `trigger|revision`.
     """
 
     shard: int
@@ -96,6 +97,7 @@ class Commit:
     withhold_until: int = 0
     reached: list[Reached] = field(default_factory=list)
     ring_keep: int = 0
+    given_back: list[tuple[str, str]] = field(default_factory=list)
     withdrawn: dict[str, Withdrawals] = field(default_factory=dict)
     pending: dict[str, int] = field(default_factory=dict)
 

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     CANCELLED = "CANCELLED"
     NO_LONGER_TRUE = "NO_LONGER_TRUE"
     EXPIRED = "EXPIRED"
+    # Reserved: a repeated delivery keeps its first and only end, so a second one would say two.
     DUPLICATE = "DUPLICATE"
     TEMPLATE_ERROR = "TEMPLATE_ERROR"
     UNREGISTERED = "UNREGISTERED"

@@ -188,7 +188,8 @@ def _credited(
             clicked_at = touch.clicked_at if touch.clicked_at <= e else 0
             if not (named or clicked_at or touch.accepted_at):
                 continue
-            rank = (not named, -clicked_at, -touch.accepted_at, trigger.order, touch.delivery)
+            last_at = clicked_at or touch.accepted_at
+            rank = (not named, not clicked_at, -last_at, trigger.order, touch.delivery)
             if best is None or rank < best[0]:
                 best = rank, touch
     return None if best is None else best[1]

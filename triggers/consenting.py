@@ -23,6 +23,7 @@ from triggers.devices import (
 )
 from triggers.effects import Effects, Journal, Recall
 from triggers.endings import ended, ended_waiting
+from triggers.exposure import is_marketing
 from triggers.funnel import conclude
 from triggers.notes import MESSAGES
 from triggers.program import Hits, Program, build_program
@@ -70,7 +71,7 @@ def recall_forbidden(program: Program, state: UserState, a: int, out: Effects) -
             pending
             for pending in state.pending
             if (
-                pending.counts
+                is_marketing(pending)
                 if (trigger := program.triggers.get(pending.trigger)) is None
                 else refusal_of(state.consent, trigger)
             )

@@ -40,8 +40,15 @@ from triggers.consenting import (
     who_decides,
 )
 from triggers.devices import register_device, remove_dead
-from triggers.effects import Admitted, Effects, Journal, Merge, Reached
-from triggers.merging import absorb, freeze, lighten, merge_of, recall_marketing
+from triggers.effects import Admitted, Effects, Journal, Merge
+from triggers.merging import (
+    absorb,
+    absorb_told,
+    freeze,
+    lighten,
+    merge_of,
+    recall_marketing,
+)
 from triggers.names import is_merging, outcome_name
 from triggers.notes import NoteRole, is_new, note_event
 from triggers.paths import key_of
@@ -173,6 +180,18 @@ def apply_merged(
     became of a delivery of one that already was."""
     program = program.for_user(user)
     fire_before(program, user, state, a, out)
+    if outcome is None:
+        _absorb(program, user, state, moved, a, out)
+    else:
+        absorb_told(state, moved, out)
+        _hear_of_guest(program, user, state, outcome, a, out)
+    _settle(program, user, state, a, out)
+    return True
+
+
+def _absorb(
+    program: Program, user: str, state: UserState, moved: UserState, a: int, out: Effects
+) -> None:
     instances.count(state, -1, out)
     zones = (state.zone, moved.zone)
     absorb(program, user, state, moved, a, out)
@@ -184,10 +203,6 @@ def apply_merged(
         recall_forbidden(program, state, a, out)
         if refuses_profiling(state.consent):
             forget_profile(program, user, state, a, out)
-    if outcome is not None:
-        _hear_of_guest(program, user, state, outcome, a, out)
-    _settle(program, user, state, a, out)
-    return True
 
 
 def _hear_of_guest(
@@ -199,7 +214,7 @@ def _hear_of_guest(
     if record.reason in REACTIONS:
         _apply_reaction(program, user, state, record, a, out)
         return
-    ended = guests.settle(state, record, a)
+    ended = guests.settle(user, state, record, a, out)
     if ended is not None:
         _tell_ending(program, user, state, record, ended.at, a, out)
 
@@ -226,10 +241,7 @@ def apply_outcome(
     if record.reason in REFUNDED:
         refund(state, pending)
     elif pending.counts:
-        claimed_ms = record.claimed_at_ms or record.at_ms
-        out.reached.append(
-            Reached(user, record.delivery_id, record.trigger, claimed_ms, pending.category)
-        )
+        out.reached.append(guests.reached(user, record, pending))
     out.closed.append(record.delivery_id)
     out.journal.append(Journal(user, a, record.trigger, record.reason, record.delivery_id))
     if record.reason is Reason.ACCEPTED:

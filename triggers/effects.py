@@ -114,7 +114,8 @@ class Effects:
 
     `forgotten`: users of whom nothing was left, and how many journal lines there were then: the
     lines before that go, too. `pending`: instances more or less, by trigger and the revision they
-    were armed under. `on_admission` sees each candidate, the state and the decision time right
+    were armed under. `given_back`: (profile, delivery of its guest) whose claim goes from
+    the profile's ring. `on_admission` sees each candidate, the state and the decision time right
     before the checks; only `explain` asks for it.
     """
 
@@ -124,6 +125,7 @@ class Effects:
     cancelled: list[Recall] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     reached: list[Reached] = field(default_factory=list)
+    given_back: list[tuple[str, str]] = field(default_factory=list)
     pending: Counter[tuple[str, int]] = field(default_factory=Counter)
     journal: list[Journal] = field(default_factory=list)
     merges: list[Merge] = field(default_factory=list)

@@ -179,15 +179,7 @@ class Watch:
         if record.reason in REACTIONS and out.outcomes:
             self._add(self._changes(before, out, a, None), out)
             return
-        counted = record.delivery_id in out.closed
-        ended = Entry(
-            at=a,
-            trigger=record.trigger,
-            what=What.OUTCOME,
-            reason=record.reason,
-            note=None if counted else Note.AGAIN,
-            delivery_id=record.delivery_id,
-        )
+        ended = _ended(record, a, None if record.delivery_id in out.closed else Note.AGAIN)
         self._add([ended, *self._changes(before, out, a, None)], out)
 
     def merge(self, known: str, a: int) -> None:
@@ -203,8 +195,12 @@ class Watch:
         before = _copy(self.state)
         out = self._effects()
         apply_merged(self.program, self.user, self.state, moved, a, out, outcome)
-        found = self._changes(before, out, a, None, Note.REMEMBERED)
-        self._add([Entry(a, "", What.MERGED), *found], out)
+        if outcome is None:
+            found = self._changes(before, out, a, None, Note.REMEMBERED)
+            self._add([Entry(a, "", What.MERGED), *found], out)
+        else:
+            told = [] if outcome.reason in REACTIONS else [_ended(outcome, a)]
+            self._add([*told, *self._changes(before, out, a, None)], out)
 
     def advance(self, limit_ms: int) -> None:
         """Fire every timer with F < `limit_ms`, one after the other."""
@@ -404,6 +400,17 @@ class Watch:
         """A cancel is kept for starts that come late."""
         kept = self.state.memory.get(trigger)
         return kept is not None and kept != before.memory.get(trigger)
+
+
+def _ended(record: OutcomeRecord, a: int, note: Note | None = None) -> Entry:
+    return Entry(
+        at=a,
+        trigger=record.trigger,
+        what=What.OUTCOME,
+        reason=record.reason,
+        note=note,
+        delivery_id=record.delivery_id,
+    )
 
 
 def _copy(state: UserState) -> UserState:

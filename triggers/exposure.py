@@ -8,9 +8,10 @@ later; a new revision of the trigger is read out by itself, and exposes anew.
 
 from schemas.outcomes import EXPOSED, OutcomeRow
 from schemas.reasons import Reason
+from triggers.arms import CONTROL
 from triggers.effects import Effects, FunnelKey
 from triggers.program import CompiledTrigger, Program
-from triggers.state import DAY_MS, Exposure, UserState
+from triggers.state import DAY_MS, Exposure, Pending, UserState
 
 #: The funnel's stage that counts exposed users.
 USERS = "USERS"
@@ -31,6 +32,12 @@ GHOSTS = frozenset({Reason.CONTROL, Reason.GLOBAL_CONTROL})
 def measured(trigger: CompiledTrigger) -> bool:
     """Somebody is withheld or treated otherwise, so there is something to compare."""
     return trigger.experiment is not None or trigger.global_control is not None
+
+
+def is_marketing(pending: Pending) -> bool:
+    """A marketing message under way, or the ghost of one: that of a trigger's own control group
+    counts in no cap, and only marketing has one."""
+    return pending.counts or pending.variant == CONTROL
 
 
 def expose(

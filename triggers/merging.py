@@ -20,6 +20,7 @@ from triggers.caps import unite_sent_by
 from triggers.consent import unite
 from triggers.effects import Effects, Journal, Recall
 from triggers.endings import ended, ended_waiting
+from triggers.exposure import is_marketing
 from triggers.funnel import conclude
 from triggers.notes import absorb_notes
 from triggers.program import Program
@@ -80,9 +81,10 @@ def freeze(user: str, state: UserState, known: str) -> UserState | None:
 
 def recall_marketing(state: UserState, a: int, out: Effects) -> None:
     """Call back what is under way to a profile that becomes a part of another one. The gate knows
-    only what each of them was sent: nothing else keeps both from being sent something at once."""
+    only what each of them was sent: nothing else keeps both from being sent something at once. What
+    becomes of a message becomes of the ghosts, or the arms would differ in what they gave back."""
     for pending in state.pending:
-        if pending.counts and not pending.cancelled:
+        if is_marketing(pending) and not pending.cancelled:
             pending.cancelled = True
             out.cancelled.append(Recall(pending.delivery.hex(), a))
 
@@ -144,7 +146,7 @@ def absorb(
     state.merged_into = ""
     _unite_rings(state, moved)
     if moved.guests:
-        guests.unite(state, moved, out)
+        guests.unite(user, state, moved, out)
     if moved.seen > state.seen:
         state.seen = moved.seen
         state.idle_fired = moved.idle_fired
@@ -176,19 +178,25 @@ def absorb(
         known_as = state.exposed.get(name)
         if known_as is None or exposed.revision > known_as.revision:
             state.exposed[name] = exposed
-    if moved.touches and (left_out := attribution.unite(state, moved)):
-        out.evicted["touches"] += left_out
     notes = (*program.features.values(), *program.relations.values())
     absorb_notes(notes, state, moved, a, out.evicted)
-    absorb_reached(state, moved, out)
+    absorb_told(state, moved, out)
     out.journal.append(Journal(user, a, "", "MERGED", ""))
+
+
+def absorb_told(state: UserState, moved: UserState, out: Effects) -> None:
+    """Add what was told of messages: all that comes with an outcome that is passed on."""
+    if moved.touches and (left_out := attribution.unite(state, moved)):
+        out.evicted["touches"] += left_out
+    absorb_reached(state, moved, out)
 
 
 def _unite_rings(state: UserState, moved: UserState) -> None:
     """Caps, spacing and cooldowns of both: the union blocks at least as much as either."""
     state.sends = sorted([*state.sends, *moved.sends])
-    _cooled_before(under_way(state), moved.cooled)
-    _cooled_before(under_way(moved), state.cooled)
+    here, there = under_way(state), under_way(moved)
+    _cooled_before(here, moved.cooled, there)
+    _cooled_before(there, state.cooled, here)
     cooled = {(c.trigger, c.per): c for c in state.cooled}
     for found in moved.cooled:
         mine = cooled.get((found.trigger, found.per))
@@ -205,10 +213,14 @@ def _unite_rings(state: UserState, moved: UserState) -> None:
         state.cooled_floor[oldest.trigger] = max(oldest.at, floor)
 
 
-def _cooled_before(deliveries: list[Pending], cooled: list[Cooled]) -> None:
+def _cooled_before(deliveries: list[Pending], cooled: list[Cooled], others: list[Pending]) -> None:
     """The cooldown of one of these deliveries has replaced that of the other profile's before it,
-    which comes back when the delivery is given back."""
+    which comes back when the delivery is given back. One that the other profile knows of, too (it
+    went round a ring), may meet its own there."""
+    known = {pending.delivery for pending in others}
     for pending in deliveries:
+        if pending.delivery in known:
+            continue
         for found in cooled:
             same = found.trigger == pending.trigger and found.per in (pending.per, *pending.others)
             if same and pending.at >= found.at:

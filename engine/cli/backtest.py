@@ -14,6 +14,7 @@ from engine.cli.common import (
     FolderArgument,
     Output,
     OutputOption,
+    check_target,
     data,
     data_json,
     fail,
@@ -77,8 +78,8 @@ def backtest(
 ) -> None:
     """Decide past events as the live engine would have.
 
-    Exit codes: 0 done, 2 an invalid workspace, mapping, event file or state, 4 no such topic, 6
-    Kafka is unreachable.
+    Exit codes: 0 done, 2 an invalid workspace, mapping, event file or state, or no folder for a
+    file to write, 4 no such topic, 6 Kafka is unreachable.
     """
     from engine.backtest.session import Session
     from engine.clock import monotonic_s
@@ -88,6 +89,12 @@ def backtest(
         fail(CliError(ExitCode.INVALID, "--events FILE, FOLDER or topic:NAME is missing"))
     problems = Problems(strict=strict)
     try:
+        for option, path in (
+            ("--decisions", decisions),
+            ("--counters", counters),
+            ("--html", html),
+        ):
+            check_target(option, path)
         with refusals(), no_collector():
             workspace, found = load_placed(folder, set_ or [], grace)
             session = Session(

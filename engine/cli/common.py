@@ -57,6 +57,19 @@ TimeoutOption = Annotated[
 ]
 
 
+def check_target(option: str, path: Path | None) -> None:
+    """Before any work: the file that an option names can stand where it is to be written.
+
+    Raises CliError INVALID, naming both.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise CliError(ExitCode.INVALID, f"{option} {path}: this is a folder, not a file")
+    if not path.parent.is_dir():
+        raise CliError(ExitCode.INVALID, f"{option} {path}: there is no folder {path.parent}")
+
+
 def talk(text: str) -> None:
     """Say something to the person: stderr."""
     typer.echo(text, err=True)

@@ -12,6 +12,7 @@ from engine.cli.common import (
     FolderArgument,
     Output,
     OutputOption,
+    check_target,
     data,
     data_json,
     fail,
@@ -60,6 +61,7 @@ def events(
             _show(path, event, output)
         else:
             problems = Problems(strict=strict)
+            check_target("--out", out)
             with open_history(
                 learn, mapping, problems, from_=from_, to=to, any_order=True
             ) as found:

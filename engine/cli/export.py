@@ -14,6 +14,7 @@ from engine.cli.common import (
     Output,
     OutputOption,
     TimeoutOption,
+    check_target,
     data,
     data_json,
     fail,
@@ -104,6 +105,8 @@ def _check(
         raise CliError(ExitCode.INVALID, "--decisions and --outcomes need OUT_DIR")
     if from_file is not None and (segment or outcomes or span.from_ms or span.to_ms):
         raise CliError(ExitCode.INVALID, "--from-file holds decisions and is taken as a whole")
+    if segment is not None and not segment.startswith(TOPIC_SCHEME):
+        check_target("--segment", Path(segment))
     if span.from_ms is not None and span.to_ms is not None and span.from_ms >= span.to_ms:
         raise CliError(ExitCode.INVALID, "--from is not before --to")
 

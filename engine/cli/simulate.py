@@ -9,7 +9,7 @@ from typing import IO, Annotated
 
 import typer
 
-from engine.cli.common import CliError, ExitCode, fail, talk
+from engine.cli.common import CliError, ExitCode, check_target, fail, talk
 from engine.files.output import open_output
 from engine.simulate import Message, SimulationOptions
 from engine.simulate import simulate as simulate_messages
@@ -38,9 +38,10 @@ def simulate(
 ) -> None:
     """Make up a shop's clickstream: Segment messages, one a line, in append order.
 
-    Exit codes: 0 ok, 1 cannot write, 2 an option is out of range.
+    Exit codes: 0 ok, 1 cannot write, 2 an option is out of range or there is no folder for --out.
     """
     try:
+        check_target("--out", out)
         options = SimulationOptions(
             users=users,
             duration_ms=round(minutes * 60_000),
@@ -53,6 +54,8 @@ def simulate(
             guests=guests,
             prefix=prefix,
         )
+    except CliError as error:
+        fail(error)
     except (ValueError, OverflowError) as error:
         fail(CliError(ExitCode.INVALID, str(error)))
     messages = simulate_messages(options)

@@ -14,6 +14,7 @@ from engine.cli.common import (
     FolderArgument,
     Output,
     OutputOption,
+    check_target,
     data,
     data_json,
     fail,
@@ -61,7 +62,10 @@ def run_tests(
     from triggers.source import read_source
 
     try:
+        check_target("--junit", junit)
         fits = selector(only) if only else None
+    except CliError as error:
+        fail(error)
     except ValueError as error:
         fail(CliError(ExitCode.INVALID, str(error)))
 

@@ -175,6 +175,7 @@ def _add_rings(words: list[Argument], commit: Commit, tag: str) -> None:
     for user, delivery_id, trigger, at_ms, category in commit.reached:
         claims += (f"{tag}g:{user}", commit.ring_keep, delivery_id, trigger, category, at_ms)
     _add(words, claims)
+    _add(words, _flat((f"{tag}g:{user}", delivery_id) for user, delivery_id in commit.given_back))
 
 
 def _add_journal(words: list[Argument], commit: Commit, tag: str) -> None:

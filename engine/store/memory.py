@@ -225,6 +225,9 @@ def _apply_users(held: _Shard, commit: Commit) -> None:
     for user, delivery_id, trigger, claimed_at_ms, category in commit.reached:
         ring = held.rings.setdefault(user, Ring())
         ring.restore(Claimed(claimed_at_ms, delivery_id, trigger, category), commit.ring_keep)
+    for user, delivery_id in commit.given_back:
+        if user in held.rings:
+            held.rings[user].remove(delivery_id)
     for user in commit.forgotten:
         held.journal.pop(user, None)
         held.rings.pop(user, None)

@@ -226,6 +226,7 @@ def fill_effects(commit: Commit, effects: Effects) -> None:
         blob = msgspec.json.encode([line.at_ms, line.trigger, line.what, line.by])
         commit.journal.setdefault(line.user, []).append(blob)
     commit.reached = effects.reached
+    commit.given_back = effects.given_back
     for (trigger, revision), number in effects.pending.items():
         if number:
             commit.pending[f"{trigger}|{revision}"] = number

@@ -6,6 +6,7 @@ outbox to the publisher. The shard knows nothing of Kafka or Faust: the crash te
 log with a memory store and compare.
 """
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -130,7 +131,7 @@ class ShardSettings:
 
 @dataclass(slots=True)
 class _Work:
-    """What one commit will carry. `absorbed`: (profile, whom it is a part of now)."""
+    """What one commit will carry. `absorbed`: profile -> whom it became a part of."""
 
     new: Position
     watermark_ms: int
@@ -141,7 +142,7 @@ class _Work:
     released: list[str] = field(default_factory=list)
     kept_back: dict[str, bytes] = field(default_factory=dict)
     withdrawn: dict[str, Withdrawals] = field(default_factory=dict)
-    absorbed: list[tuple[str, str]] = field(default_factory=list)
+    absorbed: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Shard:
@@ -328,17 +329,23 @@ class Shard:
         await self._load([user for user in missing if user not in strangers])
         with observed.decide_time():
             self._decide(inputs, strangers, work)
-        for guest, user in work.absorbed:
-            work.effects.reached += await self._claims_of(guest, user)
+        if work.absorbed:
+            work.effects.reached += await self._claims_of(work.absorbed)
         await self._commit(work)
 
-    async def _claims_of(self, guest: str, user: str) -> list[Reached]:
-        """When the gate let go what was said to a profile that is a part of `user` now. It is asked
-        here because claims are not in the log, and it has no new ones: what the profile had under
-        way was called back in the commit that froze it."""
-        home = partition_of(guest, self._settings.partitions)
-        found = await self._store.claims(home, guest)
-        return [claim._replace(user=user) for claim in found]
+    async def _claims_of(self, absorbed: dict[str, list[str]]) -> list[Reached]:
+        """When the gate let go what was said to profiles that are a part of others now. It is asked
+        here because claims are not in the log, once of each, and it has no new ones: what the
+        profile had under way was called back in the commit that froze it."""
+        homes = [partition_of(guest, self._settings.partitions) for guest in absorbed]
+        asked = map(self._store.claims, homes, absorbed)
+        found = zip(absorbed.values(), await asyncio.gather(*asked), strict=True)
+        return [
+            claim._replace(user=user)
+            for users, claims in found
+            for user in dict.fromkeys(users)
+            for claim in claims
+        ]
 
     def _decide(
         self, inputs: list[tuple[LogRecord, Input]], strangers: dict[str, int], work: _Work
@@ -371,7 +378,8 @@ class Shard:
             else:
                 moved, outcome = item.state, item.outcome
                 changed = apply_merged(program, user, state, moved, item.a, effects, outcome)
-                work.absorbed.append((item.guest, user))
+                if outcome is None and item.guest != user:
+                    work.absorbed.setdefault(item.guest, []).append(user)
             if (changed or thawed) and user not in touched:
                 touched[user] = Touched(state, due_before)
             if effects.merges:

@@ -1,4 +1,4 @@
-#!lua name=tripline_6a939ca3
+#!lua name=tripline_f3dbc82c
 
 -- The three things that must happen at once in one shard: a commit, a claim, a release.
 -- The version, a digest of this file, is part of every name, so that two releases can run next to
@@ -185,6 +185,29 @@ local function restore_claims(args, at)
     return last + 1
 end
 
+local function forget_claim(key, delivery)
+    local ring = read_ring(key)
+    local kept = {ring[1]}
+    for i = 2, #ring, WIDTH do
+        if ring[i + 1] ~= delivery then
+            for j = i, i + WIDTH - 1 do
+                kept[#kept + 1] = ring[j]
+            end
+        end
+    end
+    if #kept < #ring then
+        redis.call('SET', key, cmsgpack.pack(kept))
+    end
+end
+
+local function give_claims_back(args, at)
+    local last = at + tonumber(args[at])
+    for i = at + 1, last, 2 do
+        forget_claim(args[i], args[i + 1])
+    end
+    return last + 1
+end
+
 local function trim_outbox(key, trim_to)
     if trim_to < 0 then
         return
@@ -238,6 +261,7 @@ local function commit(keys, args)
     at = write_plain('HSET', tag .. 'w')(args, at) -- withheld
     at = write_plain('HDEL', tag .. 'w')(args, at)
     at = restore_claims(args, at)
+    at = give_claims_back(args, at)
     at = write_plain('DEL')(args, at) -- journals and rings of forgotten users
     at = write_journal(args, at)
     at = count_funnel(tag .. 'f')(args, at)
@@ -429,21 +453,10 @@ local function release(keys, args)
     if redis.call('HDEL', keys[1], 'c', 'l', 't') == 0 then
         return 0
     end
-    local ring = read_ring(keys[2])
-    local kept = {ring[1]}
-    for i = 2, #ring, WIDTH do
-        if ring[i + 1] ~= args[1] then
-            for j = i, i + WIDTH - 1 do
-                kept[#kept + 1] = ring[j]
-            end
-        end
-    end
-    if #kept < #ring then
-        redis.call('SET', keys[2], cmsgpack.pack(kept))
-    end
+    forget_claim(keys[2], args[1])
     return 1
 end
 
-redis.register_function('tripline_commit_6a939ca3', commit)
-redis.register_function('tripline_claim_6a939ca3', claim)
-redis.register_function('tripline_release_6a939ca3', release)
+redis.register_function('tripline_commit_f3dbc82c', commit)
+redis.register_function('tripline_claim_f3dbc82c', claim)
+redis.register_function('tripline_release_f3dbc82c', release)

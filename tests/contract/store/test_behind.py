@@ -82,6 +82,19 @@ async def test_a_forgotten_claim_makes_a_ring_that_keeps_as_many_as_are_asked_fo
     assert (await store.dump(7))["rings"] == {"ann": [3, *claims]}
 
 
+async def test_a_claim_that_is_given_back_goes_from_the_ring_also_when_it_was_just_entered(
+    store: AnyStore, shard: Shard
+) -> None:
+    assert await shard.sent("d1", 100) == SEND
+    await shard.write(
+        reached=[Reached("ann", "d2", "cart", 200)],
+        ring_keep=9,
+        given_back=[("ann", "d1"), ("ann", "d2"), ("ann", "d3"), ("bob", "d1")],
+    )
+    assert (await store.dump(7))["rings"] == {"ann": [9]}
+    assert await shard.sent("d4", 201, limits=Limits(spacing_ms=500, caps=[(1, 500)])) == SEND
+
+
 async def test_claims_of_a_user_forgotten_in_the_same_commit_stay_forgotten(
     store: AnyStore, shard: Shard
 ) -> None:

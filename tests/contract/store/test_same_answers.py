@@ -85,6 +85,7 @@ CHANGES = st.fixed_dictionaries(
         "forwarded": st.dictionaries(st.integers(0, 3), st.integers(0, 9)),
         "withhold_until": st.sampled_from([0, 0, 0, 3]),
         "reached": st.lists(REACHED, max_size=4),
+        "given_back": st.lists(st.tuples(USERS, DELIVERIES), max_size=2),
         "ring_keep": st.integers(1, 10),
         "withdrawn": st.dictionaries(
             st.sampled_from(["cart", "x"]), st.just(((1, 5),)) | st.just(((1, 5), (2, 9)))

@@ -130,6 +130,19 @@ def test_an_impossible_change_is_refused(
     assert message in answer.stderr
 
 
+@pytest.mark.parametrize("option", ["--decisions", "--counters", "--html"])
+def test_a_file_without_a_folder_is_refused_before_any_work_and_names_its_option(
+    folder: Path, tmp_path: Path, option: str
+) -> None:
+    out, state = tmp_path / "no" / "out.file", tmp_path / "state"
+    words = ("backtest", folder, "-e", tmp_path / "nowhere.jsonl", "--state", state)
+    answer = tripline(*words, option, out, code=2)
+    assert answer.stderr == f"{option} {out}: there is no folder {out.parent}\n"
+    answer = tripline(*words, option, folder, code=2)
+    assert answer.stderr == f"{option} {folder}: this is a folder, not a file\n"
+    assert not state.exists()
+
+
 def test_decisions_are_one_object_a_line_in_order(folder: Path, events: Path) -> None:
     out = folder.parent / "decisions.jsonl"
     tripline("backtest", folder, "-e", events, "--decisions", out)

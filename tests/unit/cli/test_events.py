@@ -30,6 +30,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_catalogue_without_a_folder_is_refused_before_anything_is_learned(folder: Path) -> None:
+    out = folder / "no" / "catalog.yaml"
+    answer = run("events", folder, "--learn", folder / "nowhere.jsonl", "--out", out)
+    assert answer.exit_code == 2
+    assert answer.stderr == f"--out {out}: there is no folder {out.parent}\n"
+
+
 def test_what_was_learned_is_listed_and_shown(folder: Path) -> None:
     answer = run("events", folder, "--learn", folder / "events.jsonl")
     assert (answer.exit_code, answer.stdout) == (0, "")

@@ -70,9 +70,17 @@ def test_the_junit_file_is_written_also_when_tests_fail(folder: Path, tmp_path: 
     out = tmp_path / "junit.xml"
     assert run(folder, "--junit", str(out))[0] == 1
     assert ElementTree.parse(out).getroot().get("failures") == "1"
-    code, _, stderr = run(folder, "--junit", str(tmp_path / "no" / "folder.xml"))
+    code, _, stderr = run(folder, "--junit", "/dev/full")
     assert code == 1
     assert "cannot write" in stderr
+
+
+def test_a_junit_file_without_a_folder_is_refused_before_any_test_runs(folder: Path) -> None:
+    fail(folder)
+    out = folder / "no" / "junit.xml"
+    code, stdout, stderr = run(folder, "--junit", str(out))
+    assert (code, stdout) == (2, "")
+    assert stderr == f"--junit {out}: there is no folder {out.parent}\n"
 
 
 @pytest.mark.parametrize("words", [["-k", "nobody"], ["-k", "not hello"]])

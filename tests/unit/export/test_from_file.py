@@ -80,6 +80,12 @@ def test_lines_that_are_no_decision_are_told_and_end_with_1(tmp_path: Path) -> N
     assert len(stored(tmp_path / "out" / "decisions")) == 2
 
 
+def test_a_segment_file_without_a_folder_is_refused_before_kafka_is_asked(tmp_path: Path) -> None:
+    out = tmp_path / "no" / "events.jsonl"
+    answer = tripline("export", "--segment", out, code=2)
+    assert answer.stderr == f"--segment {out}: there is no folder {out.parent}\n"
+
+
 def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     tripline("export", code=2)
     tripline("export", "--from-file", tmp_path / "x", code=2)

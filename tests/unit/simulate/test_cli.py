@@ -31,6 +31,13 @@ def test_stdout_and_every_packing_hold_the_same_lines(tmp_path: Path) -> None:
     assert len(list(read_events(tmp_path / "a.jsonl.zst"))) == said.stdout.count("\n") > 100
 
 
+def test_a_file_without_a_folder_is_refused_before_anything_is_made_up(tmp_path: Path) -> None:
+    out = tmp_path / "no" / "clicks.jsonl"
+    answer = run(["--users", "1000000000", "--out", str(out)])
+    assert answer.exit_code == 2
+    assert answer.stderr == f"--out {out}: there is no folder {out.parent}\n"
+
+
 def test_packed_files_are_equal_to_the_byte(tmp_path: Path) -> None:
     for suffix in ("gz", "zst"):
         one, two = tmp_path / f"one.{suffix}", tmp_path / f"two.{suffix}"
@@ -51,8 +58,8 @@ def test_an_option_out_of_range_ends_with_2_and_a_line_that_names_it(
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_a_file_that_cannot_be_written_ends_with_1(tmp_path: Path) -> None:
-    ended = run([*SMALL, "--out", str(tmp_path / "missing" / "a.jsonl")])
+def test_a_file_that_cannot_be_written_ends_with_1() -> None:
+    ended = run([*SMALL, "--out", "/dev/full"])
     assert ended.exit_code == 1
     assert "cannot write" in ended.stderr
 

@@ -1,5 +1,6 @@
 """Anonymous and known profiles across shards: records, states and timers end up in one place."""
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from schemas.reasons import Reason
 from schemas.records import OutcomeRecord, SignalRecord, encode
 from schemas.topics import Topics
 from tests.unit.stream.builders import PARTITIONS, T0, FixedPrograms, Log, Outlet, iso, make_shard
+from triggers.effects import Reached
 from triggers.state import UserState, decode_state
 
 CART: dict[str, Any] = {
@@ -74,19 +76,24 @@ class Town:
             moving, rounds = False, rounds + 1
             assert rounds < 100, "records go round and round"
             for number, log in self.logs.items():
-                shard, outlet = await self.shard(number)
+                shard, _ = await self.shard(number)
                 await shard.apply(log.records)
-                for message in outlet.on("events")[self.delivered[number] :]:
-                    moving = True
-                    self.delivered[number] += 1
-                    for _ in range(self.copies):
-                        there = self.logs[message.partition]
-                        there.raw(message.value, self.now, "", message.headers).key = message.key
+                moving |= self.carry(number)
         for number, log in self.logs.items():
             log.tick(at)
             shard, _ = await self.shard(number)
             await shard.apply(log.records)
             await shard.drain_due()
+
+    def carry(self, number: int) -> bool:
+        """What the shard has published to the log stands there; True when there was something."""
+        new = self.shards[number][1].on("events")[self.delivered[number] :]
+        self.delivered[number] += len(new)
+        for message in new:
+            for _ in range(self.copies):
+                there = self.logs[message.partition]
+                there.raw(message.value, self.now, "", message.headers).key = message.key
+        return bool(new)
 
     async def shard(self, number: int) -> tuple[Shard, Outlet]:
         if number not in self.shards:
@@ -358,3 +365,84 @@ async def test_the_end_of_a_guests_delivery_goes_through_the_log_to_the_known_pr
     await town.settle(4)
     state = await town.state("ann")
     assert (state.sends, state.cooled, state.guests) == ([], [], {})
+
+
+HI: dict[str, Any] = {**HELLO, "cooldown": "1ms"}
+OFFER: dict[str, Any] = {**HELLO, "id": "offer", "when": {"event": "Viewed"}}
+
+
+async def sent_late(town: Town, *names: str) -> Delivery:
+    """`names[0]` is sent a message and becomes a part of the next one, and so on."""
+    await town.say(1, "track", anonymousId=names[0], event="Opened", **PHONE)
+    (hello,) = town.deliveries()
+    assert (await town.claim(hello, 5_000)).answer is GateAnswer.SEND
+    for at, (guest, known) in enumerate(pairwise(names), start=3):
+        await town.say(at, "alias", previousId=guest, userId=known)
+    return hello
+
+
+async def end(town: Town, sent: Delivery, reason: Reason, at: int) -> None:
+    number = partition_of(sent.user, PARTITIONS)
+    ended = OutcomeRecord(sent.delivery_id, sent.user, sent.trigger, reason, T0 + at)
+    town.logs[number].engine(Kind.OUTCOME, encode(ended), at, sent.user.encode())
+    await town.settle(at)
+
+
+@pytest.mark.parametrize("names", [("anon", "ann"), ("anon", "ann", "eve", "zoe")])
+async def test_a_guests_message_given_back_counts_at_the_gate_of_the_known_profile_no_more(
+    names: tuple[str, ...],
+) -> None:
+    town = Town(HI, OFFER, caps=[{"max": 1, "per": "1d"}])
+    hello = await sent_late(town, *names)
+    await end(town, hello, Reason.REJECTED, 5_001)
+    await town.say(5_002, "track", userId=names[-1], event="Viewed")
+    offer = town.deliveries()[-1]
+    assert (offer.user, offer.trigger) == (names[-1], "offer")
+    assert (await town.claim(offer, 5_003)).answer is GateAnswer.SEND
+
+
+async def test_a_guests_message_that_ends_in_the_batch_of_its_merge_is_given_back_at_the_gate() -> (
+    None
+):
+    town = Town(HI, OFFER, caps=[{"max": 1, "per": "1d"}])
+    await town.say(1, "track", anonymousId="anon", event="Opened", **PHONE)
+    (hello,) = town.deliveries()
+    assert (await town.claim(hello, 2)).answer is GateAnswer.SEND
+    town.append(3, "identify", anonymousId="anon", userId="ann")
+    known, guest = (partition_of(name, PARTITIONS) for name in ("ann", "anon"))
+    assert known != guest
+    shard, _ = await town.shard(known)
+    await shard.apply(town.logs[known].records)
+    town.carry(known)
+    # The guest's shard reads of the merge and of the end together, and the known one's does, too.
+    await end(town, hello, Reason.REJECTED, 4)
+    rings = town.store._shards[known].rings
+    assert hello.delivery_id not in [claim.delivery_id for claim in rings["ann"].claims]
+
+
+async def test_a_guests_message_that_arrived_counts_at_the_gate_of_the_known_profile() -> None:
+    town = Town(HI, OFFER, spacing="10s")
+    hello = await sent_late(town, "anon", "ann")
+    # As a store that was rolled back would have it.
+    town.store._shards[partition_of("ann", PARTITIONS)].rings.clear()
+    await end(town, hello, Reason.ACCEPTED, 5_001)
+    claims = await town.store.claims(partition_of("ann", PARTITIONS), "ann")
+    assert [(c.delivery_id, c.claimed_at_ms) for c in claims] == [(hello.delivery_id, T0 + 5_001)]
+
+
+async def test_claims_are_asked_for_once_of_each_profile_that_was_moved_and_for_no_outcome() -> (
+    None
+):
+    town = Town(HI)
+    asked: list[str] = []
+    claims = town.store.claims
+
+    async def noted(shard: int, user: str) -> list[Reached]:
+        asked.append(user)
+        return await claims(shard, user)
+
+    town.store.claims = noted  # type: ignore[method-assign]
+    hello = await sent_late(town, "anon", "ann")
+    assert asked == ["anon"]
+    await end(town, hello, Reason.ACCEPTED, 5_001)
+    assert asked == ["anon"]

@@ -78,6 +78,22 @@ def test_timers_of_one_moment_are_admitted_by_priority_then_id() -> None:
     ]
 
 
+def test_what_an_earlier_record_let_go_stands_against_a_later_one_of_the_same_moment() -> None:
+    user = User(program_of(hello(priority=10), hello(id="best", priority=90, when={"event": "B"})))
+    user.event("0s", "Opened")
+    user.event("0s", "B")
+    assert user.lines == ["0s hello m0 ADMITTED", "0s best m1 LOWER_PRIORITY"]
+
+
+def test_of_records_of_one_moment_the_highest_priority_wins_within_a_settle_window() -> None:
+    best = hello(id="best", priority=90, when={"event": "B"})
+    user = User(program_of(hello(priority=10), best, settle="1ms"))
+    user.event("0s", "Opened")
+    user.event("0s", "B")
+    user.fire("1h")
+    assert user.lines == ["1ms best m1 ADMITTED", "1ms hello m0 LOWER_PRIORITY"]
+
+
 # --- cooldown ---
 
 

@@ -111,6 +111,18 @@ def test_ties_go_by_priority_then_by_id(priority: int, winner: str) -> None:
     assert credited(user) == [f"3h {winner}"]
 
 
+@pytest.mark.parametrize(("priority", "winner"), [(51, "one"), (50, "one"), (49, "two")])
+def test_clicks_of_one_moment_are_a_tie_whichever_message_was_accepted_last(
+    priority: int, winner: str
+) -> None:
+    user = User(program_of({**ONE, "priority": priority}, TWO))
+    first, second = send(user, "0s", "A"), send(user, "1h", "B")
+    for number, delivery in enumerate((second, first)):
+        user.event(f"2h{number}ms", "Push Clicked", e="2h", delivery_id=delivery)
+    user.event("3h", "Ordered")
+    assert credited(user) == [f"3h {winner}"]
+
+
 def test_a_goal_counts_within_its_window_by_the_clients_time() -> None:
     for e, found in (("2d", ["2d12h one"]), ("2d1ms", [])):
         user = User(program_of(ONE))

@@ -220,6 +220,20 @@ def test_of_a_removed_trigger_all_that_is_marketing_is_called_back() -> None:
     assert recalled(user) == [("hello", Reason.CONSENT)]
 
 
+def test_of_a_removed_trigger_the_ghosts_are_called_back_like_the_messages() -> None:
+    halves = {"control": "50%", "variants": {"a": "50%"}}
+    split = {**OFFERS, "experiment": halves, "message": {"push": {"title": "t", "body": "b"}}}
+    program, ends = program_of(split), set()
+    for number in range(20):
+        user = User(program, name=f"user-{number}")
+        user.event("1s", "Opened")
+        ends |= set(reasons(user))
+        user.program = program_of(CART, number=2)
+        user.event("2s", "Unsubscribed", category="news")
+        assert recalled(user) == [("hello", Reason.CONSENT)]
+    assert ends == {"CONTROL", "ADMITTED"}
+
+
 def test_the_journal_tells_every_change_once() -> None:
     user = User(program_of(OFFERS))
     prefer(user, "1s", all="out", categories={"offers": "out"}, channels={"push": "in"})

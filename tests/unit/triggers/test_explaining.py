@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import integers
@@ -10,7 +11,7 @@ from hypothesis.strategies import integers
 from schemas.events import Event
 from schemas.reasons import Reason
 from schemas.records import OutcomeRecord
-from tests.unit.triggers.user import CART, T0, ms, program_of, text
+from tests.unit.triggers.user import CART, HELLO, T0, ms, program_of, text
 from tests.unit.triggers.user import User as PlainUser
 from triggers.check_values import Weighed
 from triggers.explaining import Entry, Watch
@@ -243,6 +244,24 @@ def test_a_merged_profile_brings_what_it_held_and_loses_it() -> None:
         "1h MERGED",
         "1h cart ARMED g0 due 2h",
         "1h30m cart CANCELLED g0",
+    ]
+
+
+def test_the_end_of_a_guests_delivery_is_told_as_that_and_not_as_another_merge() -> None:
+    guest, known = Watched(HELLO), Watched(HELLO)
+    guest.event("0s", "Opened", id="g0")
+    guest.watch.merge("u", ms("1h"))
+    (merge,) = guest.watch.merges
+    assert merge.moved is not None
+    known.watch.merged(merge.moved, ms("1h"))
+    (pending,) = guest.watch.state.pending
+    ended = OutcomeRecord(pending.delivery.hex(), "u", "hello", Reason.REJECTED, ms("2h"))
+    known.watch.merged(UserState(), ms("2h"), ended)
+    clicked = msgspec.structs.replace(ended, reason=Reason.CLICKED)
+    known.watch.merged(UserState(), ms("3h"), clicked)
+    assert [line.split()[:3] for line in known.lines] == [
+        ["1h", "MERGED"],
+        ["2h", "hello", "OUTCOME"],
     ]
 
 

@@ -12,7 +12,7 @@ from triggers import merging
 from triggers.decide import apply_merge, apply_merged, apply_outcome
 from triggers.effects import Effects, Merge
 from triggers.program import Program
-from triggers.state import PENDING_MAX, SETTLING_MAX, decode_state, encode_state
+from triggers.state import PENDING_MAX, SETTLING_MAX, UserState, decode_state, encode_state
 
 NEWS: dict[str, Any] = {**HELLO, "category": "news"}
 AGAIN: dict[str, Any] = {
@@ -286,3 +286,104 @@ def test_what_a_profile_too_large_for_a_record_leaves_behind_ends_with_a_decisio
     assert sorted(line.trigger for line in said) == ["cart", "drops", "held"]
     two.known.fire("3d")
     assert two.known.lines == []
+
+
+def test_a_record_that_passes_an_outcome_on_writes_no_line_of_a_merge() -> None:
+    two = Two(program_of(NEWS))
+    two.guest.event("1s", "Opened")
+    two.merge("2s")
+    merges = [line for line in two.known.effects.journal if line.what == "MERGED"]
+    assert len(merges) == 1
+    two.ended("3s", Reason.REJECTED)
+    two.ended("4s", Reason.CLICKED)
+    assert [line for line in two.known.effects.journal if line.what == "MERGED"] == merges
+
+
+def test_the_end_of_a_guests_delivery_enters_or_leaves_the_ring_of_the_known_profile() -> None:
+    for reason, counts, gone in (
+        (Reason.REJECTED, 0, 1),
+        (Reason.ACCEPTED, 1, 0),
+        (Reason.UNKNOWN, 1, 0),
+    ):
+        two = Two(program_of(NEWS))
+        two.guest.event("1s", "Opened")
+        two.merge("2s")
+        two.ended("3s", reason)
+        delivery = two.guest.effects.deliveries[0].delivery_id
+        reached = [(r.user, r.delivery_id) for r in two.known.effects.reached]
+        assert reached == [("known", delivery)] * counts
+        assert two.known.effects.given_back == [("known", delivery)] * gone
+
+
+def ring(program: Program) -> tuple[User, User]:
+    """`a`, whose message is under way, became a part of `b`, and `b` a part of `a`."""
+    a, b, passing = User(program, name="a"), User(program, name="b"), Effects()
+    b.count = 100
+    a.event("1s", "Opened")
+    apply_merge(program, "a", a.state, "b", ms("2s"), passing)
+    apply_merged(program, "b", b.state, _moved(passing), ms("2s"), b.effects)
+    apply_merge(program, "b", b.state, "a", ms("3s"), passing)
+    apply_merged(program, "a", a.state, _moved(passing), ms("3s"), a.effects)
+    return a, b
+
+
+def _moved(passing: Effects) -> UserState:
+    moved = passing.merges.pop().moved
+    assert moved is not None
+    return decode_state(encode_state(moved))
+
+
+def test_a_profile_that_comes_home_from_a_ring_is_no_guest_of_its_own() -> None:
+    a, _ = ring(program_of(NEWS))
+    assert (a.state.guests, len(a.state.pending)) == ({}, 1)
+
+
+def test_a_message_of_a_profile_in_a_ring_that_did_not_arrive_is_given_back() -> None:
+    a, _ = ring(program_of(NEWS, cooldown="1d", caps=[{"max": 1, "per": "7d"}]))
+    a.outcome("4s", Reason.REJECTED)
+    assert (a.state.sends, a.state.cooled, a.state.pending) == ([], [], [])
+    a.event("5s", "Opened")
+    assert a.lines[-1].endswith("ADMITTED")
+
+
+def test_an_end_that_was_on_its_way_when_its_ring_closed_is_still_heard_of() -> None:
+    program = program_of(NEWS)
+    a, b, passing = User(program, name="a"), User(program, name="b"), Effects()
+    a.event("1s", "Opened")
+    apply_merge(program, "a", a.state, "b", ms("2s"), passing)
+    apply_merged(program, "b", b.state, _moved(passing), ms("2s"), b.effects)
+    apply_merge(program, "b", b.state, "a", ms("3s"), passing)
+    back = _moved(passing)
+    a.outcome("4s", Reason.REJECTED)
+    [told] = a.effects.merges
+    assert told.moved is not None
+    apply_merged(program, "a", a.state, back, ms("5s"), a.effects)
+    assert a.state.sends == [ms("1s")]
+    apply_merged(program, "a", a.state, told.moved, ms("6s"), a.effects, told.outcome)
+    assert (a.state.sends, a.state.guests) == ([], {})
+
+
+SPLIT: dict[str, Any] = {
+    **NEWS,
+    "cooldown": "1d",
+    "message": {"push": {"title": "t", "body": "b"}},
+    "experiment": {"control": "50%", "variants": {"a": "50%"}},
+}
+
+
+def test_a_merge_calls_the_ghosts_of_a_control_group_back_as_it_does_their_twins() -> None:
+    program = program_of(SPLIT, {**NEWS, "id": "bill", "class": "transactional"})
+    ends = set()
+    for number in range(20):
+        two = Two(program)
+        two.guest.name = f"guest-{number}"
+        two.guest.event("1s", "Opened")
+        ends |= {line.split()[-1] for line in two.guest.lines if " hello " in line}
+        [hello] = [d for d in two.guest.effects.deliveries if d.trigger.id == "hello"]
+        two.merge("2s")
+        assert [r.delivery_id for r in two.guest.effects.cancelled] == [hello.delivery_id]
+        number = two.guest.effects.deliveries.index(hello)
+        two.guest.outcome("3s", Reason.CANCELLED, delivery=number)
+        two.tell()
+        assert [c for c in two.known.state.cooled if c.trigger == "hello"] == []
+    assert ends == {"CONTROL", "ADMITTED"}
