@@ -2,7 +2,9 @@
 
 from collections import Counter
 from datetime import timedelta
+from itertools import cycle
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -104,6 +106,37 @@ def test_neither_batch_size_nor_packing_states_changes_a_decision(
     run.feed(iter(events))
     run.finish(drain=True)
     assert outcomes(found) == outcomes(expected)
+
+
+LEARNT = definitions(
+    {**LOOK, "send_at": "usual_hour"},
+    {**CART, "category": "news"},
+    policies={"default": {"grace": "0s", "quiet": ["22:00", "08:00"]}},
+)
+
+
+@pytest.mark.parametrize("assume_devices", [True, False])
+@settings(max_examples=60, deadline=None)
+@given(made=moments, told=st.lists(st.integers(0, 5), min_size=1))
+def test_passing_over_what_is_known_already_decides_as_if_it_were_learnt_again(
+    assume_devices: bool, made: list[tuple[int, str, str, int]], told: list[int]
+) -> None:
+    events = history(made)
+    zones = ("Europe/Berlin", "America/Lima", None)
+    for (_, found), what in zip(events, cycle(told), strict=False):
+        found.context = {"device": {"token": f"t{what % 2}", "type": "ios"}}
+        if zone := zones[what % 3]:
+            found.context["timezone"] = zone
+    _, shortened = decided(LEARNT, events, drain=True, assume_devices=assume_devices)
+    # Nothing is known of a state that is packed: each event goes through the core.
+    users = Users(assume_devices=assume_devices, decoded_max=0)
+    registered = [RegisteredTrigger(t, 1, t.state, 0) for t in LEARNT.triggers.values()]
+    program = compile_program(1, registered, LEARNT.policies)
+    whole: list[Decision] = []
+    run = Backtest(program, whole.append, users=users, poll_every=1, assume_devices=assume_devices)
+    run.feed(iter(events))
+    run.finish(drain=True)
+    assert outcomes(shortened) == outcomes(whole)
 
 
 @settings(max_examples=50, deadline=None)

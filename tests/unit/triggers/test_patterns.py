@@ -176,3 +176,13 @@ def test_a_per_value_longer_than_an_id_is_not_evaluated() -> None:
     user.event("0s", "Added", page="x" * 257)
     user.fire("3h")
     assert user.lines == []
+
+
+def test_a_shorter_silence_registered_later_is_watched_for_from_the_next_activity_on() -> None:
+    user = quiet()
+    user.event("1s", "Anything")
+    seen = user.state.seen
+    user.program = program_of(QUIET, {**QUIET, "id": "sooner", "when": {"idle": "2d"}})
+    user.event("2s", "Anything")
+    assert user.state.seen == seen
+    assert user.state.due == seen + 2 * 86_400_000
