@@ -10,6 +10,7 @@ from typing import Any
 
 from schemas.events import ID_CHARS_MAX, Event
 from schemas.records import DeadToken
+from triggers.packing import pack_token
 from triggers.state import DAY_MS, DEVICES_MAX, Consent, Device, UserState
 
 TOKEN_CHARS_MAX = 16 * ID_CHARS_MAX
@@ -62,7 +63,7 @@ def register_device(state: UserState, event: Event, a: int) -> bool:
         if device.token == token:
             device.seen = a
             return True
-    state.devices.append(Device(token, platform, a))
+    state.devices.append(Device(pack_token(token), platform, a))
     if len(state.devices) > DEVICES_MAX:
         state.devices.remove(min(state.devices, key=lambda device: device.seen))
     return True

@@ -11,6 +11,7 @@ from triggers.admission import Candidate, kept_fields
 from triggers.effects import Effects, Journal, Recall
 from triggers.endings import ended, ended_waiting, message_ids
 from triggers.funnel import conclude
+from triggers.packing import pack_id
 from triggers.patterns.base import Activation
 from triggers.program import CompiledTrigger, Program, Role
 from triggers.state import INSTANCES_MAX, Instance, Progress, UserState
@@ -56,7 +57,7 @@ def arm(
     instance = Instance(
         trigger=trigger.id,
         per=per,
-        activation=activation.key,
+        started_by=pack_id(activation.key),
         start_e=e,
         chain_e=chain_e,
         fire_at=absence.fire_time(trigger, 0, e, chain_e or e, arm),

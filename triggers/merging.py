@@ -154,8 +154,8 @@ def absorb(
     for trigger, memory in moved.memory.items():
         mine = state.memory.get(trigger)
         state.memory[trigger] = memory if mine is None else _united(mine, memory)
-    known = {device.token for device in state.devices}
-    state.devices += [device for device in moved.devices if device.token not in known]
+    known = {device.packed for device in state.devices}
+    state.devices += [device for device in moved.devices if device.packed not in known]
     state.devices = sorted(state.devices, key=lambda device: device.seen)[-DEVICES_MAX:]
     state.consent = unite(state.consent, moved.consent)
     for instance in moved.instances:

@@ -2,16 +2,20 @@
 
 A `UserState` belongs to its shard. `triggers.decide` changes it in place and nothing else does.
 Times are milliseconds since the epoch in log time. Stored names are short structs in array form,
-so that a user with two pending timers stays within 400 bytes in Redis (design.md section 9).
+so that a user with two pending timers stays within 400 bytes in Redis (design.md section 9). What
+is random is stored as bytes (`triggers.packing`).
 """
 
 from hashlib import blake2b
 from sys import float_info
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-STATE_VERSION = 2
+from triggers.packing import pack_id, pack_token, unpack_id, unpack_token
+
+#: 3: device tokens and the messageIds of instances are packed.
+STATE_VERSION = 3
 DAY_MS = 86_400_000
 #: How long cancels and ended starts are remembered, and how old a start may be (design.md T4, T5).
 MEMORY_MS = DAY_MS
@@ -29,6 +33,9 @@ TEXTS_MAX = 64
 KEPT_DEPTH_MAX = 16
 #: How many characters of a text are kept.
 KEPT_CHARS_MAX = 1024
+
+#: `str | bytes` (`triggers.packing`): msgspec reads no union of the two.
+Packed: TypeAlias = Any
 
 _FLOAT_MAX = int(float_info.max)
 
@@ -49,6 +56,7 @@ class Progress(msgspec.Struct, array_like=True, gc=False):
 class Instance(msgspec.Struct, array_like=True, gc=False):
     """One pending match: fires at `fire_at` unless it is cancelled.
 
+    `started_by` is the messageId of `$start`, packed (`activation` is its text).
     `start_e` is the client time of `$event`, from which the wait runs, `chain_e` that of the first
     one of its chain of restarts (0: the same), or under `keep` that of the last start it has kept
     out. `fields` are the declared values of `$start` by
@@ -58,13 +66,18 @@ class Instance(msgspec.Struct, array_like=True, gc=False):
 
     trigger: str
     per: str
-    activation: str
+    started_by: Packed
     start_e: int
     chain_e: int
     fire_at: int
     fields: dict[str, Any] = {}
     progress: Progress | None = None
     revision: int = 0
+
+    @property
+    def activation(self) -> str:
+        """As decisions name it."""
+        return unpack_id(self.started_by)
 
 
 class Cancel(msgspec.Struct, array_like=True, gc=False):
@@ -230,11 +243,16 @@ class Touch(msgspec.Struct, array_like=True, gc=False):
 
 
 class Device(msgspec.Struct, array_like=True, gc=False):
-    """An app install. `platform`: `ios` or `android`."""
+    """An app install. `packed`: its token (`triggers.packing`); `platform`: `ios` or `android`."""
 
-    token: str
+    packed: Packed
     platform: str
     seen: int
+
+    @property
+    def token(self) -> str:
+        """As the provider knows it."""
+        return unpack_token(self.packed)
 
 
 class Consent(msgspec.Struct, array_like=True, gc=False):
@@ -380,8 +398,19 @@ def decode_state(data: bytes) -> UserState:
     except msgspec.ValidationError:
         _refuse_newer(_version_decoder.decode(data).version)
         raise
-    _refuse_newer(state.version)
+    if state.version != STATE_VERSION:
+        _refuse_newer(state.version)
+        _bring_up(state)
     return state
+
+
+def _bring_up(state: UserState) -> None:
+    """To this version, as if it had been written by it: what is packed is compared packed."""
+    for device in state.devices:
+        device.packed = pack_token(device.token)
+    for instance in state.instances:
+        instance.started_by = pack_id(instance.activation)
+    state.version = STATE_VERSION
 
 
 def _refuse_newer(version: int) -> None:

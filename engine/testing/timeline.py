@@ -28,6 +28,7 @@ from triggers.decide import (
 from triggers.definition import TriggerDefinition
 from triggers.effects import Admitted, Effects
 from triggers.lengths import Renders
+from triggers.packing import pack_token
 from triggers.program import NO_HITS, Hits
 from triggers.state import DAY_MS, Device, Instance, UserState
 from triggers.testcases import TEST_USER, GivenEvent
@@ -200,7 +201,7 @@ class Timeline:
         test = self.case.test
         state = self._states[user] = UserState()
         state.devices = [
-            Device(f"{platform}-{number}", platform, test.now_ms)
+            Device(pack_token(f"{platform}-{number}"), platform, test.now_ms)
             for number, platform in enumerate(test.devices, start=1)
         ]
         self._consent(user, state)
