@@ -7,6 +7,8 @@ is random is stored as bytes (`triggers.packing`).
 """
 
 from hashlib import blake2b
+from itertools import compress
+from operator import attrgetter
 from sys import float_info
 from typing import Any, TypeAlias
 
@@ -366,8 +368,9 @@ def has_rare(state: UserState) -> bool:
 _FIELDS = UserState.__struct_fields__
 #: How many fields `has_rare` looks at; each is one byte when it is empty, as the two before are.
 _RARE = 17
+_PLACES = range(_RARE)
 #: From the last one on.
-_RARE_FIELDS = _FIELDS[: -_RARE - 1 : -1]
+_rare_fields = attrgetter(*_FIELDS[: -_RARE - 1 : -1])
 #: An array of more than 15 fields has a head of three bytes, a shorter one of one.
 _HEAD_BYTES = 3
 _SHORT_MAX = 15
@@ -381,7 +384,7 @@ def encode_state(state: UserState) -> bytes:
     """msgpack, in field order, without the fields at the end that most users do not have."""
     data = _encoder.encode(state)
     if has_rare(state):
-        empty = next(n for n, name in enumerate(_RARE_FIELDS) if getattr(state, name))
+        empty = next(compress(_PLACES, _rare_fields(state)))
     else:
         empty = _RARE
         if not state.pending:
