@@ -199,8 +199,22 @@ provide_uv() {
     find_uv || fail "uv was installed into .state/uv but does not run"
 }
 
+# A distribution builds its Python with profile guidance, as the official images are; the first one
+# in the path may be a plain build, which is a tenth slower (docs/benchmarks.md).
+prefer_system_python() {
+    local candidate
+    [[ -z ${UV_PYTHON:-} ]] || return 0
+    for candidate in /usr/bin/python3.12 /usr/bin/python3.11; do
+        if [[ -x $candidate ]]; then
+            export UV_PYTHON=$candidate
+            return 0
+        fi
+    done
+}
+
 sync_packages() {
     unset VIRTUAL_ENV
+    prefer_system_python
     export UV_PROJECT_ENVIRONMENT="$root/.venv"
     "$uv" sync --frozen --quiet --project "$root" ||
         fail "uv could not make .venv from uv.lock. It needs Python 3.11 or 3.12" \
