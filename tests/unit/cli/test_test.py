@@ -101,6 +101,11 @@ def test_an_invalid_workspace_or_expression_ends_with_2(folder: Path) -> None:
     assert "triggers/hello.yaml:6:23: unknown field 'outcom' (did you mean 'outcome'?)" in stderr
 
 
+def _heeding_sigint() -> None:
+    """A shell's background jobs ignore it, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 async def test_watch_runs_again_when_a_file_changes_and_survives_a_broken_one(
     folder: Path,
 ) -> None:
@@ -109,7 +114,9 @@ async def test_watch_runs_again_when_a_file_changes_and_survives_a_broken_one(
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with (
         log.open("wb") as out,
-        subprocess.Popen(command, stdout=out, stderr=out, env=environment) as watching,
+        subprocess.Popen(
+            command, stdout=out, stderr=out, env=environment, preexec_fn=_heeding_sigint
+        ) as watching,
     ):
         try:
             await eventually(
