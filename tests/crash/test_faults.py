@@ -129,7 +129,7 @@ async def test_redis_rolled_back_to_a_stale_replica_sends_nothing_twice(
     await replica.stop_async()
     with RedisServer(replica.directory, port=running.redis.port):
         await running.recovered(killed_s)
-        await running.grown(3 * SECOND)
+        await running.grown(7 * SECOND)  # long enough to be sent a fifth one
         found = await running.finish(Allowance(rolled_back=True))
     assert found.again > 0, "nothing was decided again: the store was not rolled back"
     assert found.only_for["day"], "nobody has had all of a day"

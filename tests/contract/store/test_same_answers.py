@@ -61,6 +61,7 @@ CLAIMS = st.builds(
     counted=st.booleans(),
     after=st.integers(-1, 2),
     own=st.booleans(),
+    closed_until_ms=TIMES,
 )
 REACHED = st.builds(
     Reached, USERS, DELIVERIES, st.sampled_from(["cart", "idle"]), TIMES, CATEGORIES
