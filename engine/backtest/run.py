@@ -314,6 +314,8 @@ class Backtest:
             effects.forgotten,
             effects.cancelled,
             effects.closed,
+            effects.reached,
+            effects.given_back,
             effects.fired_ms,
             effects.pending,
         ):

@@ -1,6 +1,7 @@
 """Feeding events: what is postponed is never late, what is counted is right."""
 
 from collections import Counter
+from dataclasses import fields
 from datetime import timedelta
 from itertools import cycle
 
@@ -13,6 +14,7 @@ from engine.backtest.run import Backtest
 from engine.backtest.users import Users
 from schemas.decisions import Decision
 from schemas.events import Event, event_name
+from schemas.reasons import Outcome
 from tests.unit.backtest.histories import (
     CART,
     DAY,
@@ -89,6 +91,14 @@ def test_postponed_activity_decides_as_if_every_event_were_applied(
     events = history(made)
     _, found = decided(EVERYTHING, events, drain=True)
     assert outcomes(found) == outcomes(decided_one_by_one(events))
+
+
+def test_of_what_a_backtest_says_beside_decisions_nothing_piles_up_but_counters() -> None:
+    events = history([(2 * HOUR, "ann", name, 0) for name in NAMES * 3])
+    run, found = decided(EVERYTHING, events, drain=True)
+    assert any(line.outcome is Outcome.ADMITTED for line in found)
+    kept = {one.name for one in fields(Effects) if getattr(run._effects, one.name)}
+    assert kept == {"funnel"}
 
 
 @settings(max_examples=60, deadline=None)
