@@ -58,8 +58,9 @@ class LedgerEntry(NamedTuple):
 class Commit:
     """Everything one commit changes, all or nothing.
 
-    `states`: user -> encoded state; None deletes it. `forgotten`: users whose journal and gate ring
-    go, before the lines of `journal` are added.
+    `states`: user -> encoded state; None deletes it. `forgotten`: users whose journal goes, before
+    the lines of `journal` are added, and whose gate ring does where no state is written again: the
+    claims that `reached` enters may be of what was decided after.
     `due`: user -> score in the timer index, 0 removes. `outbox`: the entry stored under `seq`, or
     None. `trim_to`: entries with a number <= this are dropped, -1 for none. `withheld` keeps
     delivery records back, `unwithheld` drops them (their outcome is in the log, or they were

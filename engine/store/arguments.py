@@ -179,7 +179,12 @@ def _add_rings(words: list[Argument], commit: Commit, tag: str) -> None:
 
 
 def _add_journal(words: list[Argument], commit: Commit, tag: str) -> None:
-    _add(words, _flat((f"{tag}j:{user}", f"{tag}g:{user}") for user in commit.forgotten))
+    gone: list[Argument] = []
+    for user in commit.forgotten:
+        gone.append(f"{tag}j:{user}")
+        if commit.states.get(user) is None:
+            gone.append(f"{tag}g:{user}")
+    _add(words, gone)
     journal: list[Argument] = []
     for user, entries in commit.journal.items():
         if entries:

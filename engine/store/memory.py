@@ -230,7 +230,8 @@ def _apply_users(held: _Shard, commit: Commit) -> None:
             held.rings[user].remove(delivery_id)
     for user in commit.forgotten:
         held.journal.pop(user, None)
-        held.rings.pop(user, None)
+        if commit.states.get(user) is None:
+            held.rings.pop(user, None)
     for user, entries in commit.journal.items():
         kept = [*held.journal.get(user, []), *entries][-JOURNAL_MAX:]
         if kept:

@@ -102,6 +102,21 @@ async def test_claims_of_a_user_forgotten_in_the_same_commit_stay_forgotten(
     assert (await store.dump(7))["rings"] == {}
 
 
+async def test_claims_of_a_user_who_is_known_again_in_the_commit_that_forgets_them_are_kept(
+    store: AnyStore, shard: Shard
+) -> None:
+    await shard.write(
+        states={"ann": b"state"},
+        journal={"ann": [b"new"]},
+        reached=[Reached("ann", "d1", "cart", 1)],
+        ring_keep=9,
+        forgotten=["ann"],
+    )
+    found = await store.dump(7)
+    assert found["rings"] == {"ann": [9, (1, "d1", "cart", "")]}
+    assert found["journal"] == {"ann": [b"new"]}
+
+
 async def test_pending_instances_are_counted_and_none_left_is_no_entry(
     store: AnyStore, shard: Shard
 ) -> None:

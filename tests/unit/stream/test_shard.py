@@ -404,6 +404,34 @@ async def test_what_is_forgotten_of_a_user_does_not_depend_on_batches(cut: int) 
     assert await _digest(log, [cut]) == await _digest(log, [])
 
 
+@pytest.mark.parametrize("cut", range(1, 5))
+async def test_a_claim_is_entered_again_also_in_the_commit_that_forgets_what_was_before(
+    cut: int,
+) -> None:
+    hello = {**CART, "id": "hello", "when": {"event": "App Opened"}}
+    del hello["unless"], hello["wait"], hello["message"]
+    programs, log = FixedPrograms([CART, hello]), Log()
+    log.activate(1)
+    log.event(USER, "Product Added", 100)
+    log.event(USER, "App Opened", 3 * DAY_MS, device="token-1")
+    shard, outlet = make_shard(programs)
+    await shard.open()
+    await shard.apply(log.records)
+    (message,) = outlet.on("deliveries.normal")
+    sent = decode_delivery(message.value).delivery_id
+    log.outcome(sent, USER, "hello", Reason.ACCEPTED, 3 * DAY_MS + 10)
+    store = MemoryStore()
+    shard, _ = make_shard(programs, store)
+    await shard.open()
+    for records in (log.records[:cut], log.records[cut:]):
+        await shard.apply(records)
+        await shard.drain_due()
+    claims = await store.claims(0, USER)
+    assert [(claim.delivery_id, claim.claimed_at_ms - T0) for claim in claims] == [
+        (sent, 3 * DAY_MS + 10)
+    ]
+
+
 async def test_a_restart_between_batches_changes_neither_state_nor_decisions() -> None:
     log, store = _busy_log(), MemoryStore()
     for start in range(0, len(log.records), 7):
