@@ -64,9 +64,14 @@ def check_target(option: str, path: Path | None) -> None:
     """
     if path is None:
         return
-    if path.is_dir():
+    try:
+        is_folder, has_folder = path.is_dir(), path.parent.is_dir()
+    except OSError as error:
+        # A folder nobody may look into, a name that is too long: pathlib does not call that absent.
+        raise CliError(ExitCode.INVALID, f"{option} {path}: {error.strerror}") from None
+    if is_folder:
         raise CliError(ExitCode.INVALID, f"{option} {path}: this is a folder, not a file")
-    if not path.parent.is_dir():
+    if not has_folder:
         raise CliError(ExitCode.INVALID, f"{option} {path}: there is no folder {path.parent}")
 
 

@@ -38,6 +38,15 @@ def test_a_file_without_a_folder_is_refused_before_anything_is_made_up(tmp_path:
     assert answer.stderr == f"--out {out}: there is no folder {out.parent}\n"
 
 
+def test_a_path_that_cannot_be_looked_at_is_refused_with_a_line_that_names_it(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / ("long" * 100) / "clicks.jsonl"
+    answer = run([*SMALL, "--out", str(out)])
+    assert answer.exit_code == 2
+    assert answer.stderr == f"--out {out}: File name too long\n"
+
+
 def test_packed_files_are_equal_to_the_byte(tmp_path: Path) -> None:
     for suffix in ("gz", "zst"):
         one, two = tmp_path / f"one.{suffix}", tmp_path / f"two.{suffix}"
