@@ -39,7 +39,7 @@ from triggers.consenting import (
     refuses_profiling,
     who_decides,
 )
-from triggers.devices import register_device, remove_dead
+from triggers.devices import register_device, remove_dead, tells_device
 from triggers.effects import Admitted, Effects, Journal, Merge
 from triggers.merging import (
     absorb,
@@ -98,27 +98,28 @@ def apply_event(
     if hits.consent:
         left = event.type == "preference" and leaves(state, event)
         changed |= hear(program, user, state, event, a, out)
-    elif of_user and event.context:
+    elif of_user and tells_device(state, event, a):
         changed |= register_device(state, event, a)
     if event.type != "track" and is_merging(event):
         pair = merge_of(event)
         # `user` is whom the known profile of the event is a part of by now.
         if pair is not None and pair[0] != user:
             out.merges.append(Merge(pair[0], user, a))
-    # Most events mean nothing to any trigger, and then nobody asks for their client time.
-    e = a if hits is NO_HITS else occurred_at_ms(event, a)
     decider = watcher = program
-    if state.consent is not None:
-        e = occurred_at_ms(event, a)
-        decider, hits = who_decides(program, state, hits, e, out)
-        watcher = program_of(program, state)
-    for trigger in hits.errors:
-        out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
-    for role in hits.cancels:
-        changed |= instances.cancel(user, state, role, event, e, a, out)
     candidates: list[Candidate] = []
-    for role in hits.starts:
-        changed |= _start(user, state, role, event, e, a, candidates, out)
+    e = a
+    # Most events mean nothing to any trigger, and then nobody asks for their client time.
+    if hits is not NO_HITS or state.consent is not None:
+        e = occurred_at_ms(event, a)
+        if state.consent is not None:
+            decider, hits = who_decides(program, state, hits, e, out)
+            watcher = program_of(program, state)
+        for trigger in hits.errors:
+            out.unevaluated[trigger.id, Unevaluated.COULD_NOT_EVALUATE] += 1
+        for role in hits.cancels:
+            changed |= instances.cancel(user, state, role, event, e, a, out)
+        for role in hits.starts:
+            changed |= _start(user, state, role, event, e, a, candidates, out)
     if of_user:
         # After the patterns, which compare with what was known, and before admission, which asks.
         # What most events do not change is asked here already: each call is 2 % of an event.
@@ -129,6 +130,10 @@ def apply_event(
             changed |= _learn(decider, user, state, event, a, out)
         if decider.habits and is_new_hour(state, a):
             changed |= note_usual(state, occurred_at_ms(event, a), decider.habits)
+    if hits is NO_HITS and not left:
+        if changed:
+            _settle(program, user, state, a, out)
+        return changed
     answer = LEAVES if left else hits.answer
     if answer is not None and not (state.touches or state.pending or state.exposed):
         answer = None

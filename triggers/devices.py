@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas.events import ID_CHARS_MAX, Event
 from schemas.records import DeadToken
-from triggers.packing import pack_token
+from triggers.packing import pack_token, unpack_token
 from triggers.state import DAY_MS, DEVICES_MAX, Consent, Device, UserState
 
 TOKEN_CHARS_MAX = 16 * ID_CHARS_MAX
@@ -41,12 +41,13 @@ def device_of(event: Event) -> tuple[str, str] | None:
 
 def tells_device(state: UserState, event: Event, a: int) -> bool:
     """False for most events: they tell no device, or one that was seen within the day."""
-    told = event.context.get("device") if event.context else None
+    context = event.context
+    told = context.get("device") if context else None
     if type(told) is not dict:
         return False
     token = told.get("token")
     for device in state.devices:
-        if device.token == token:
+        if unpack_token(device.packed) == token:
             return a - device.seen >= DAY_MS
     return True
 

@@ -344,12 +344,14 @@ class Program:
     def hits(self, event: Event) -> Hits | None:
         """The roles of a client event; None when it leaves every user's state as it is."""
         hits = self.roles(event)
-        if hits is NO_HITS and event.type == "signal":
+        if hits is not NO_HITS:
+            return hits
+        if event.type == "signal":
             # Not something the user did: neither activity nor a lesson.
             return None
-        if hits is NO_HITS and not self.granule_ms and not self.teaches(event):
-            return NO_HITS if is_merging(event) else None
-        return hits
+        if self.granule_ms or self.teaches(event) or is_merging(event):
+            return NO_HITS
+        return None
 
     def roles(self, event: Event) -> Hits:
         """The roles of a client event: `NO_HITS` for most."""
@@ -439,10 +441,18 @@ class Program:
 
 def _matcher(index: _EventIndex[Role]) -> Callable[[Event], Hits]:
     """One function for each name: most events of most names end in it."""
-    rest, candidates = index.rest, index.candidates if index.tables else None
+    rest, name, candidates = index.rest, "", index.candidates if index.tables else None
+    found: dict[Hashable, list[tuple[_Static, Role]]] = {}
+    if len(index.tables) == 1 and index.tables[0].name:
+        name = index.tables[0].name
+        found = {key: rest + more for key, more in index.tables[0].roles.items()}
 
     def match(event: Event) -> Hits:
-        entries = rest if candidates is None else candidates(event)
+        if name:
+            value = None if event.properties is None else event.properties.get(name)
+            entries = found.get(value if type(value) is str else index_key(value), rest)
+        else:
+            entries = rest if candidates is None else candidates(event)
         if not entries:
             return NO_HITS
         held: list[Role] = []

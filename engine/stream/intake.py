@@ -120,11 +120,13 @@ def read_plain(
     events = decode_events(values, signals=False)
     if events is None or len(events) < len(run):
         return None
+    hits_of = program.hits
     for record, event in zip(run, events, strict=True):
-        watermark_ms = max(watermark_ms, record.timestamp)
-        item = _event_input(event, watermark_ms, program, None)
-        if item is not None:
-            inputs.append((record, item))
+        if record.timestamp > watermark_ms:
+            watermark_ms = record.timestamp
+        hits = hits_of(event)
+        if hits is not None:
+            inputs.append((record, _input_of(event, watermark_ms, hits, None)))
     return watermark_ms
 
 
@@ -170,8 +172,10 @@ def _event_input(
     event: Event, a: int, program: Program, origin: tuple[int, int] | None
 ) -> EventInput | None:
     hits = program.hits(event)
-    if hits is None:
-        return None
+    return None if hits is None else _input_of(event, a, hits, origin)
+
+
+def _input_of(event: Event, a: int, hits: Hits, origin: tuple[int, int] | None) -> EventInput:
     if hits is NO_HITS:
         # Nobody reads them any more, and a batch of them would not fit into the processor's cache.
         event.properties = None

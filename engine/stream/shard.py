@@ -359,33 +359,41 @@ class Shard:
                 continue
             state = states[user]
             due_before = state.due
-            thawed = False
-            if type(item) is EventInput or type(item) is MergedInput:
-                if item.origin is not None and not self._is_first(item.origin, work):
-                    continue
-                if state.merged_into:
-                    if not went_round(record):
-                        work.messages.append(self._follow(record, state.merged_into, item.a))
-                        continue
-                    thaw(state)
-                    thawed = True
-            if type(item) is EventInput:
+            if type(item) is EventInput and item.origin is None and not state.merged_into:
                 changed = apply_event(program, user, state, item.event, item.a, item.hits, effects)
-            elif isinstance(item, OutcomeInput):
-                changed = apply_outcome(program, user, state, item.record, item.a, effects)
-            elif isinstance(item, MergeInput):
-                changed = apply_merge(program, user, state, item.known, item.a, effects)
             else:
-                moved, outcome = item.state, item.outcome
-                changed = apply_merged(program, user, state, moved, item.a, effects, outcome)
-                if outcome is None and item.guest != user:
-                    work.absorbed.setdefault(item.guest, []).append(user)
-            if (changed or thawed) and user not in touched:
+                changed = self._decide_rarer(record, item, state, work)
+            if changed and user not in touched:
                 touched[user] = Touched(state, due_before)
             if effects.merges:
                 # At once: what goes to one shard goes in the order of this log (`_is_first`).
                 work.messages += [self._merge(merge, record) for merge in effects.merges]
                 effects.merges.clear()
+
+    def _decide_rarer(self, record: LogRecord, item: Input, state: UserState, work: _Work) -> bool:
+        """An input that is no event, or an event that was passed on or is to be."""
+        effects, program, user, a = work.effects, self._program, item.user, item.a
+        thawed = False
+        if isinstance(item, EventInput | MergedInput):
+            if item.origin is not None and not self._is_first(item.origin, work):
+                return False
+            if state.merged_into:
+                if not went_round(record):
+                    work.messages.append(self._follow(record, state.merged_into, a))
+                    return False
+                thaw(state)
+                thawed = True
+        if isinstance(item, EventInput):
+            changed = apply_event(program, user, state, item.event, a, item.hits, effects)
+        elif isinstance(item, OutcomeInput):
+            changed = apply_outcome(program, user, state, item.record, a, effects)
+        elif isinstance(item, MergeInput):
+            changed = apply_merge(program, user, state, item.known, a, effects)
+        else:
+            changed = apply_merged(program, user, state, item.state, a, effects, item.outcome)
+            if item.outcome is None and item.guest != user:
+                work.absorbed.setdefault(item.guest, []).append(user)
+        return changed or thawed
 
     def _is_first(self, origin: tuple[int, int], work: _Work) -> bool:
         """A forwarded record is applied once per source: the outbox may publish it again."""

@@ -369,8 +369,9 @@ def spare_the_collector() -> None:
     """Look for reference cycles less often.
 
     States and events make none. With Python's thresholds the collector looks four times a batch and
-    walks every cached state again and again: 4.5 us of 25 for each event, with these 1.2 us.
+    walks every cached state again and again: 4.5 us of 25 for each event. With 50,000 it is 0.65 us,
+    with these 0.17 us.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(400_000, 20, 100)

@@ -1,6 +1,7 @@
 """A program: which triggers an event touches, and in which order."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ def touched(program: Program, event: Event) -> list[str]:
         groups = [index.rest, *(group for table in index.tables for group in table.roles.values())]
         for group in groups:
             group[:] = [(_counting(static, role.trigger.id, found), role) for static, role in group]
-    program.match("Viewed", event)
+    replace(program).match("Viewed", event)
     return found
 
 
