@@ -23,7 +23,7 @@ from schemas.topics import RETRY_TIERS_MS, Lane
 
 SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 SHORT_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, *SECONDS)
-RECORDS: Final = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 10_000.0)
+RECORDS: Final = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_000.0, 10_000.0)
 
 CATALOGUE: Final = Catalogue()
 prometheus_client.ProcessCollector(registry=CATALOGUE.registry)

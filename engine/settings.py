@@ -165,7 +165,7 @@ class Settings(BaseSettings):
 
     # --- worker
     batch_records_max: int = Field(
-        default=1_000, ge=1, le=10_000, description="Records of one shard decided together at most."
+        default=2_000, ge=1, le=10_000, description="Records of one shard decided together at most."
     )
     shard_queue_bytes_max: int = Field(
         default=8 * 1024 * 1024,

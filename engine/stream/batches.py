@@ -48,10 +48,10 @@ RECORD_OVERHEAD_BYTES = 512
 
 def _size_bytes(records: list[Record]) -> int:
     size = RECORD_OVERHEAD_BYTES * len(records)
-    for record in records:
-        size += len(record.key or b"") + len(record.value or b"")
-        if record.headers:
-            size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    size += sum([len(record.value) for record in records if record.value])
+    size += sum([len(record.key) for record in records if record.key])
+    for headers in [record.headers for record in records if record.headers]:
+        size += sum(len(name) + len(value or b"") for name, value in headers)
     return size
 
 

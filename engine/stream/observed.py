@@ -1,5 +1,6 @@
 """What the user stage shows of itself: the only file of it that knows the metric catalogue."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ from schemas.reasons import DeadLetterReason, Outcome
 from triggers.effects import Effects
 
 log = structlog.get_logger(__name__)
+
+_CANDIDATES = frozenset({Outcome.ADMITTED, Outcome.SUPPRESSED})
 
 
 def batch(records: int) -> None:
@@ -59,13 +62,16 @@ def decided(shard: int, effects: Effects, states: int, withheld: int) -> None:
     """A commit was applied: what it decided."""
     metrics.STATES_WRITTEN.inc(states)
     metrics.WITHHELD.labels(shard=shard).set(withheld)
-    for decision in effects.decisions:
-        reason = decision.reason or metrics.NONE
-        metrics.DECISIONS.labels(outcome=decision.outcome, reason=reason).inc()
-        if decision.outcome in (Outcome.ADMITTED, Outcome.SUPPRESSED):
-            metrics.CANDIDATES.labels(trigger=decision.trigger).inc()
-        if decision.outcome is Outcome.SUPPRESSED:
-            metrics.SUPPRESSED.labels(reason=reason).inc()
+    # Counted first: each label of a counter costs more than the decision it stands for.
+    ended = Counter((one.outcome, one.reason) for one in effects.decisions)
+    for (outcome, reason), count in ended.items():
+        named = reason or metrics.NONE
+        metrics.DECISIONS.labels(outcome=outcome, reason=named).inc(count)
+        if outcome is Outcome.SUPPRESSED:
+            metrics.SUPPRESSED.labels(reason=named).inc(count)
+    came_up = Counter(one.trigger for one in effects.decisions if one.outcome in _CANDIDATES)
+    for trigger, count in came_up.items():
+        metrics.CANDIDATES.labels(trigger=trigger).inc(count)
     for (_, why), count in effects.unevaluated.items():
         metrics.UNEVALUATED.labels(reason=why).inc(count)
     for what, count in effects.evicted.items():

@@ -39,7 +39,7 @@ from tests.bench.workspaces import Definitions, many, twelve, twelve_full, twelv
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.program import Program
 
-BATCH = 1_000
+BATCH = 2_000
 SECRET = b"s" * 32
 WORKSPACES: dict[str, Callable[[], Definitions]] = {
     "some": twelve,
