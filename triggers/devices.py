@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas.events import ID_CHARS_MAX, Event
 from schemas.records import DeadToken
-from triggers.packing import pack_token, unpack_token
+from triggers.packing import is_packed, pack_token
 from triggers.state import DAY_MS, DEVICES_MAX, Consent, Device, UserState
 
 TOKEN_CHARS_MAX = 16 * ID_CHARS_MAX
@@ -47,7 +47,7 @@ def tells_device(state: UserState, event: Event, a: int) -> bool:
         return False
     token = told.get("token")
     for device in state.devices:
-        if unpack_token(device.packed) == token:
+        if is_packed(device.packed, token):
             return a - device.seen >= DAY_MS
     return True
 

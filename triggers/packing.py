@@ -8,7 +8,7 @@ from binascii import Error, a2b_base64, b2a_base64
 from functools import lru_cache
 from typing import Final
 
-#: Unpacked tokens at hand: 0.2 us each, 25 MB in all.
+#: Unpacked tokens at hand, 25 MB in all: of FCM it takes 2 us to unpack one, 0.9 us to find it.
 TOKENS_CACHED_MAX: Final = 65_536
 
 #: Shorter tokens are none of a provider's.
@@ -52,7 +52,7 @@ def _packed_base64(token: str) -> bytes | None:
 
 @lru_cache(maxsize=TOKENS_CACHED_MAX)
 def unpack_token(packed: str | bytes) -> str:
-    """The text that was packed. Every event of a user asks for it, and it takes 2 us."""
+    """The text that was packed."""
     if isinstance(packed, str):
         return packed
     head = packed[0]
@@ -63,6 +63,14 @@ def unpack_token(packed: str | bytes) -> str:
     if added := head >> 6:
         text = text[:-added]
     return f"{text[:colon]}:{text[colon:]}" if colon else text
+
+
+def is_packed(packed: str | bytes, token: object) -> bool:
+    """Whether this text was packed. Every event of a user asks: hex digits are written faster, in
+    0.2 us, than found among so many unpacked ones, 0.65 us."""
+    if isinstance(packed, bytes) and packed[0] == _HEX:
+        return packed[1:].hex() == token
+    return unpack_token(packed) == token
 
 
 def pack_id(message_id: str) -> str | bytes:

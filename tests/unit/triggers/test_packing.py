@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggers.packing import pack_id, pack_token, unpack_id, unpack_token
+from triggers.packing import is_packed, pack_id, pack_token, unpack_id, unpack_token
 
 BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 written = st.one_of(
@@ -53,3 +53,11 @@ def test_a_uuid_takes_16_bytes_and_one_more_in_upper_case(one: object) -> None:
 @pytest.mark.parametrize("other", ["", "m1", "022bb90c-bbac-11e4-8dfc-aa07a5b093dB", "-" * 36])
 def test_a_message_id_of_another_form_stays_a_text(other: str) -> None:
     assert pack_id(other) == other
+
+
+@given(written, written)
+def test_a_text_is_known_again_by_what_was_packed_and_no_other_is(token: str, other: str) -> None:
+    packed = pack_token(token)
+    assert is_packed(packed, token)
+    for told in (other, token + "0", token[:-1], token.swapcase(), token[::-1], "", None, 5):
+        assert is_packed(packed, told) == (told == token)
