@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from schemas.events import Event
 from schemas.reasons import Unevaluated
@@ -11,6 +11,8 @@ from triggers.model import Model
 from triggers.places import Place
 from triggers.policy import CompiledPolicy, grace_for
 from triggers.state import UserState
+
+AT_ANY_TIME_MS: Final = -(1 << 62)
 
 
 class When(Model):
@@ -107,8 +109,9 @@ class Pattern:
 
     @property
     def calm_ms(self) -> int:
-        """It does not wake up sooner than so long after the user's last activity."""
-        return 0
+        """It does not wake up sooner than so long after the user's last activity. That is rounded
+        up and may lie ahead: what goes by something else may wake up at any time."""
+        return AT_ANY_TIME_MS
 
     def on_due(self, state: UserState, now_ms: int) -> tuple[Activation, ...]:
         """That time has come. Afterwards `due` must be 0 or later than `now_ms`."""

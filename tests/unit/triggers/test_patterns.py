@@ -186,3 +186,16 @@ def test_a_shorter_silence_registered_later_is_watched_for_from_the_next_activit
     user.event("2s", "Anything")
     assert user.state.seen == seen
     assert user.state.due == seen + 2 * 86_400_000
+
+
+def test_a_date_registered_later_is_met_although_last_activity_is_rounded_up_to_behind_it() -> None:
+    soon = {**HELLO, "id": "soon", "when": {"event": "Added"}, "wait": "45m"}
+    date = {**HELLO, "id": "date", "when": {"date": "traits.day"}}
+    known = {**HELLO, "id": "known", "when": {"trait": "day"}}
+    user = User(program_of(QUIET, soon, known))
+    user.identify("1m", day="2025-01-06T00:30:00Z")
+    user.event("5m", "Added")
+    assert user.state.seen > ms("50m") == user.state.due
+    user.program = program_of(QUIET, soon, known, date)
+    user.event("20m", "Anything")
+    assert user.state.due == ms("30m")
