@@ -106,8 +106,10 @@ class Child:
         return self._popen.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: the process keeps its sockets and answers nothing."""
+        """SIGSTOP: the process keeps its sockets and answers nothing. Returns when all of its
+        threads have stopped: one that still runs may answer once more."""
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self._paused = True
 
     def resume(self) -> None:
