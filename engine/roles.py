@@ -60,6 +60,9 @@ def run_role(
 def _loop() -> asyncio.AbstractEventLoop:
     import uvloop
 
+    from engine.kafka_client import expect_uvloop
+
+    expect_uvloop()
     return uvloop.new_event_loop()
 
 

@@ -41,10 +41,22 @@ def pack(words: Iterable[Any]) -> bytes:
 
 
 class _Packing:
-    """Mixed into a connection: commands are packed by hiredis, also those of redis-py itself."""
+    """Mixed into a connection: commands are packed by hiredis, also those of redis-py itself, and a
+    connection that is lost while they are sent is lost on uvloop, too."""
+
+    _writer: asyncio.StreamWriter | None
 
     def pack_command(self, *args: Any) -> list[bytes]:
         return [pack(args)]
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        try:
+            await super()._send_packed_command(command)  # type: ignore[misc]
+        except RuntimeError as error:
+            # asyncio drops what is written to a closed transport; uvloop raises this.
+            if self._writer is None or not self._writer.is_closing():
+                raise
+            raise ConnectionResetError(f"the connection was lost: {error}") from error
 
 
 class PackedConnection(_Packing, Connection):

@@ -1,9 +1,17 @@
-"""Packing and urls."""
+"""Packing, urls, and how a connection is lost."""
+
+import asyncio
+import socket
+import struct
+from typing import cast
 
 import pytest
+import uvloop
 from redis.asyncio.connection import Connection
 
+from engine import clock
 from engine.store.link import (
+    TROUBLE,
     Address,
     LinkSettings,
     PackedConnection,
@@ -61,3 +69,44 @@ def test_a_plain_url_is_not_tls_and_has_the_usual_port() -> None:
 def test_another_kind_of_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="redis://"):
         read_url(url, LinkSettings())
+
+
+class _Server(asyncio.Protocol):
+    """Takes everything and answers nothing."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def reset(self) -> None:
+        """End the connection as a killed process does."""
+        peer = self.transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+
+async def _sent_while_lost() -> list[Exception]:
+    """What commands end with that are sent in every turn of the loop in which a connection is
+    lost."""
+    peer = _Server()
+    server = await asyncio.get_running_loop().create_server(lambda: peer, "127.0.0.1", 0)
+    errors: list[Exception] = []
+    async with server:
+        connection = PackedConnection(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+        await connection._connect()  # type: ignore[no-untyped-call]
+        peer.reset()
+        deadline_s = clock.monotonic_s() + 10
+        while len(errors) < 5 and clock.monotonic_s() < deadline_s:
+            try:
+                await connection._send_packed_command([pack(("PING",))])
+            except Exception as error:
+                errors.append(error)
+            await asyncio.sleep(0)
+        await connection.disconnect(nowait=True)
+    return errors
+
+
+def test_commands_of_a_connection_that_is_just_lost_fail_as_such_on_uvloop() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        errors = runner.run(_sent_while_lost())
+    assert len(errors) == 5
+    assert all(isinstance(error, TROUBLE) for error in errors), errors
