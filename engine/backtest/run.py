@@ -272,8 +272,8 @@ class Backtest:
         what patterns wait for and what reports count goes by that."""
         for delivery in admitted:
             record = ended_at_once(delivery)
-            a = max(self.watermark_ms, record.at_ms)
-            apply_outcome(self.program, user, state, record, a, self._effects)
+            # Not when it is polled: that may be past `drop_at`, and depends on other users' events.
+            apply_outcome(self.program, user, state, record, record.at_ms, self._effects)
 
     def _settle(self, user: str, slot: Slot, state: UserState) -> None:
         effects = self._effects

@@ -101,21 +101,44 @@ def test_of_what_a_backtest_says_beside_decisions_nothing_piles_up_but_counters(
     assert kept == {"funnel"}
 
 
+#: A second message, an hour after the first was accepted.
+SECOND_CART = {
+    "id": "second-cart",
+    "state": "live",
+    "when": {"outcome": "accepted", "trigger": "cart"},
+    "wait": "1h",
+}
+FOLLOWED = definitions(CART, LOOK, SILENCE, SECOND_CART, policies=SPACED)
+
+
 @settings(max_examples=60, deadline=None)
 @given(moments, st.integers(1, 9), st.integers(1, 3))
-def test_neither_batch_size_nor_packing_states_changes_a_decision(
+def test_neither_batch_size_nor_packing_states_changes_a_decision_or_a_counter(
     made: list[tuple[int, str, str, int]], poll_every: int, decoded_max: int
 ) -> None:
     events = history(made)
-    _, expected = decided(EVERYTHING, events, drain=True)
+    whole, expected = decided(FOLLOWED, events, drain=True)
     found: list[Decision] = []
-    registered = [RegisteredTrigger(t, 1, t.state, 0) for t in EVERYTHING.triggers.values()]
-    program = compile_program(1, registered, EVERYTHING.policies)
+    registered = [RegisteredTrigger(t, 1, t.state, 0) for t in FOLLOWED.triggers.values()]
+    program = compile_program(1, registered, FOLLOWED.policies)
     users = Users(assume_devices=True, decoded_max=decoded_max)
     run = Backtest(program, found.append, users=users, poll_every=poll_every)
     run.feed(iter(events))
     run.finish(drain=True)
     assert outcomes(found) == outcomes(expected)
+    # Users come out of their queue in another order: a counter may pass through 0.
+    assert +Counter(run.funnel) == +Counter(whole.funnel)
+
+
+def test_a_message_of_a_timer_is_accepted_when_it_is_decided_also_where_the_log_is_silent() -> None:
+    events = [event(0, "ann", "Product Added"), event(90 * DAY, "bob", "Something Else")]
+    run, found = decided(definitions(CART, SECOND_CART), events)
+    accepted = {key.trigger: key.day for key in run.funnel if key.stage == "ACCEPTED"}
+    assert outcomes(found) == [
+        ("ann", "cart", HOUR, "ADMITTED"),
+        ("ann", "second-cart", 2 * HOUR, "ADMITTED"),
+    ]
+    assert accepted == {"cart": T0 // DAY, "second-cart": T0 // DAY}
 
 
 LEARNT = definitions(
