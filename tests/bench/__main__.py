@@ -1,5 +1,5 @@
-"""`make bench ARGS="[NAME ...] [--quick] [--write]"`: names are worker, many, latency,
-backtest, parts, memory, files, senders."""
+"""`make bench ARGS="[NAME ...] [--quick] [--write]"`: names are worker, many, latency, timers,
+deliver, backtest, parts, memory, files, senders."""
 
 import argparse
 import asyncio
@@ -21,7 +21,9 @@ from tests.bench.memory import bytes_per_user
 from tests.bench.parts import bench_parts
 from tests.bench.peers import peers, run_peer
 from tests.bench.senders import bench_senders
+from tests.bench.sends import bench_deliver
 from tests.bench.stream import StreamShape, make_stream
+from tests.bench.timers import bench_timers
 from tests.bench.worker import WorkerRun, run_worker
 from tests.bench.workspaces import FOLDER, many, save, twelve, twelve_full, twelve_writing_all
 
@@ -181,6 +183,8 @@ BENCHES: dict[str, Callable[[Bed, bool], Awaitable[str]]] = {
     "worker": bench_worker,
     "many": bench_many,
     "latency": bench_latency,
+    "timers": bench_timers,
+    "deliver": bench_deliver,
 }
 #: Those that need no services.
 OFFLINE: dict[str, Callable[[bool], str]] = {

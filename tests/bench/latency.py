@@ -91,7 +91,7 @@ async def pipeline(bed: Bed, backlog: int = 0) -> AsyncIterator[_Pipeline]:
     prefix = f"l{uuid4().hex[:6]}-"
     settings = await bed.create(prefix, twelve(), clock_="wall", at_ms=1)
     if backlog:
-        await _play(settings, _messages(backlog, 0.0), 0.0)
+        await play(settings, _messages(backlog, 0.0), 0.0)
     directory = bed.directory / prefix
     material = make_material(directory / "keys")
     ports = [free_port() for _ in range(3)]
@@ -122,7 +122,7 @@ async def pipeline(bed: Bed, backlog: int = 0) -> AsyncIterator[_Pipeline]:
     try:
         with bed.role("worker", environment, ALL), bed.role("deliver", environment, ALL):
             if not backlog:
-                await _until_applied(bed, settings)
+                await until_applied(bed, settings)
             yield _Pipeline(settings, push_log, child.pid)
     finally:
         child.stop()
@@ -135,7 +135,7 @@ async def open_loop(bed: Bed, rate: float, seconds: float) -> Latency:
         pids = (os.getpid(), running.standins_pid)
         used_s, began_s = sum(map(cpu_s, pids)), clock.monotonic_s()
         from_ms = clock.now_ms() + WARM_UP_S * 1000
-        appended = await _play(running.settings, messages, rate)
+        appended = await play(running.settings, messages, rate)
         cores_used = (sum(map(cpu_s, pids)) - used_s) / (clock.monotonic_s() - began_s)
         await _settled(bed, running.settings)
         found = [one for one in await _deliveries(running) if one.appended >= from_ms]
@@ -200,7 +200,7 @@ def _messages(events: int, rate: float) -> list[Message]:
     return list(make_stream(StreamShape(events=events, events_per_s=max(rate, 2_000.0))))
 
 
-async def _play(settings: Settings, messages: list[Message], rate: float) -> float:
+async def play(settings: Settings, messages: list[Message], rate: float) -> float:
     """Append now; the rate reached. Rate 0: as fast as Kafka takes them. At a rate nothing waits
     for acknowledgements: a slow broker does not slow the load down."""
     count, made = len(messages), 0
@@ -221,7 +221,7 @@ async def _play(settings: Settings, messages: list[Message], rate: float) -> flo
     return reached
 
 
-async def _until_applied(bed: Bed, settings: Settings) -> None:
+async def until_applied(bed: Bed, settings: Settings) -> None:
     store = RedisStore(settings.redis_url)
     deadline_s = clock.monotonic_s() + REST_WITHIN_S
     try:
@@ -240,7 +240,7 @@ async def _until_applied(bed: Bed, settings: Settings) -> None:
 async def _settled(bed: Bed, settings: Settings) -> None:
     """Applied, and the outcomes of what was decided are applied as well."""
     while True:
-        await _until_applied(bed, settings)
+        await until_applied(bed, settings)
         before = await bed.ends(settings.topic_prefix)
         await asyncio.sleep(0.5)
         if await bed.ends(settings.topic_prefix) == before:

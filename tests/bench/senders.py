@@ -56,7 +56,7 @@ def bench_senders(quick: bool) -> str:
     with TemporaryDirectory() as directory:
         material = make_material(Path(directory))
         server = subprocess.Popen(
-            pinned(cores().rest, _argv("serve", directory)), stdout=subprocess.PIPE, text=True
+            pinned(cores().rest, argv_of("serve", directory)), stdout=subprocess.PIPE, text=True
         )
         try:
             assert server.stdout is not None
@@ -86,12 +86,13 @@ def _rate(run: Sent) -> float:
     return run.accepted / run.cpu_s
 
 
-def _argv(*words: str) -> list[str]:
+def argv_of(*words: str) -> list[str]:
+    """The command line of one of the bench's own processes."""
     return [sys.executable, "-m", "tests.bench.senders", *words]
 
 
 def _run(provider: str, material: Material, sends: int, address: str) -> Sent:
-    argv = _argv(provider, str(material.directory), str(sends), address)
+    argv = argv_of(provider, str(material.directory), str(sends), address)
     # The access token is fetched by `requests`, which looks there for its CA.
     environment = {**os.environ, "REQUESTS_CA_BUNDLE": str(material.ca)}
     done = subprocess.run(
