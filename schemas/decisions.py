@@ -1,6 +1,7 @@
 """The decision record: one per ended activation (language.md, "Interfaces")."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -34,8 +35,12 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
 def utc(at_ms: int) -> str:
     """`2026-11-22T00:00:00.000Z`."""
-    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
-    return f"{moment.isoformat()[:19]}.{at_ms % 1000:03d}Z"
+    return f"{_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _second(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat()[:19]
 
 
 def decision_row(decision: Decision) -> dict[str, str | None]:

@@ -9,10 +9,13 @@ are a row in `check_values`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from schemas.reasons import Reason
 from triggers.arms import CONTROL
+from triggers.buckets import BUCKETS
 from triggers.caps import caps_of, earlier, is_won, refund_send, take_send
 from triggers.consent import refusal_of
 from triggers.devices import reachable
@@ -33,7 +36,7 @@ from triggers.usual import known_hours
 from triggers.windows import free_at, zone_of
 
 
-class Candidate(NamedTuple):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A matched trigger before admission.
 
     `step` counts the messages of a series before this one, the last of which was admitted at
@@ -262,10 +265,36 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+#: What has nothing to say about any candidate of some triggers: a trigger asks for few checks.
+_IDLE: dict[Check, Callable[[CompiledTrigger], bool]] = {
+    check_state: lambda trigger: trigger.state == "live" and trigger.active is None,
+    check_rollout: lambda trigger: trigger.rollout >= BUCKETS,
+    check_audience: lambda trigger: trigger.audience is None,
+    check_still: lambda trigger: trigger.still is None,
+    check_cooldown: lambda trigger: not (trigger.cooldown_user_ms or trigger.cooldown_per_ms),
+    check_spacing: lambda trigger: not trigger.marketing,
+    check_caps: lambda trigger: not trigger.marketing or not trigger.policy.caps,
+    check_quiet: lambda trigger: trigger.hours is None and not trigger.arm_hours,
+    check_priority: lambda trigger: not trigger.marketing,
+    check_text: lambda trigger: trigger.rotation is None,
+    check_global_control: lambda trigger: trigger.global_control is None,
+    check_control: lambda trigger: trigger.experiment is None,
+}
+
+
+def checks_of(trigger: CompiledTrigger) -> tuple[Check, ...]:
+    """The checks that can refuse a candidate of this trigger, in their order."""
+    return tuple(check for check in CHECKS if check not in _IDLE or not _IDLE[check](trigger))
+
+
 def refusal(candidate: Candidate, state: UserState, at: int) -> Reason | None:
     """The first reason not to send, or None."""
-    for check in CHECKS:
-        reason = check(candidate, state, at)
+    trigger = candidate.trigger
+    checks = trigger.checks
+    if checks is None:
+        checks = trigger.checks = checks_of(trigger)
+    for check in checks:
+        reason: Reason | None = check(candidate, state, at)
         if reason is not None:
             return reason
     return None
@@ -298,6 +327,9 @@ def take(
     trigger = candidate.trigger
     category = take_send(program, trigger, state, at) if counts else ""
     if not (trigger.cooldown_user_ms or trigger.cooldown_per_ms):
+        return category, False
+    if not state.cooled and not candidate.items:
+        state.cooled.append(Cooled(trigger.id, candidate.per, at))
         return category, False
     pers = dict.fromkeys([candidate.per, *(waiting.per for waiting in candidate.items)])
     state.cooled = [

@@ -178,7 +178,7 @@ def _book(
 ) -> None:
     """Take what the message takes. The ghost of a trigger's own control group takes no more than
     the trigger's cooldown: its user keeps all other messages."""
-    trigger = candidate.trigger
+    trigger, items = candidate.trigger, candidate.items
     key = bytes.fromhex(delivery)
     counts = trigger.marketing and ghost is not Reason.CONTROL
     category, overrun = take(program, candidate, state, at, counts=counts)
@@ -200,7 +200,7 @@ def _book(
             counts=counts,
             drop_at=max(expires_at, at) + program.outcome_within_ms,
             fields=candidate.kept if trigger.unless or trigger.still is not None else {},
-            others=[waiting.per for waiting in candidate.items[1:]],
+            others=[waiting.per for waiting in items[1:]] if items else [],
             before=candidate.said_at,
             category=category,
             text=text,
@@ -226,7 +226,9 @@ def _book(
             event_fields=candidate.event_fields,
             step=candidate.step,
             text=text or (step.text if step else ""),
-            items=tuple(bundles.fields_of(trigger, waiting.fields) for waiting in candidate.items),
+            items=tuple(bundles.fields_of(trigger, waiting.fields) for waiting in items)
+            if items
+            else (),
             category=category,
             zone=zone_of(trigger.policy, state) if trigger.policy.zoned else None,
             closed=closed_times(candidate, state, at, expires_at),
@@ -252,7 +254,7 @@ def after_said(candidate: Candidate, at: int, out: Effects) -> Candidate:
         if said.decided_at_ms != at or said.user != candidate.user:
             break
         if (said.trigger.id, said.activation) == (candidate.trigger.id, candidate.activation):
-            return candidate._replace(said_at=at)
+            return msgspec.structs.replace(candidate, said_at=at)
     return candidate
 
 

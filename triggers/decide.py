@@ -450,9 +450,10 @@ def _fire(
     candidates: list[Candidate] = []
     for instance in [instance for instance in state.instances if instance.fire_at <= due]:
         candidates += instances.fire_instance(program, user, state, instance, due, out)
-    for bundle in [bundle for bundle in state.bundles if bundle.close_at <= due]:
-        state.bundles.remove(bundle)
-        candidates += booking.close_bundle(program, user, state, bundle, due, out)
+    if state.bundles:
+        for bundle in [bundle for bundle in state.bundles if bundle.close_at <= due]:
+            state.bundles.remove(bundle)
+            candidates += booking.close_bundle(program, user, state, bundle, due, out)
     for trigger in program.watching:
         if 0 < trigger.pattern.due(state) <= due:
             for activation in trigger.pattern.on_due(state, due):
@@ -476,7 +477,8 @@ def _fire(
         candidates = [one for one in candidates if not settling.settles(one)]
         if settling.closes_at(state) <= due:
             candidates += settling.close(program, user, state, at, out)
-    candidates.sort(key=settling.rank)
+    if len(candidates) > 1:
+        candidates.sort(key=settling.rank)
     for candidate in candidates:
         out.fired_ms.append(due)
         candidate = booking.after_said(candidate, at, out)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from schemas.decisions import Decision
 from schemas.outcomes import PUSH, OutcomeRow
 from schemas.reasons import Reason, Unevaluated
@@ -19,7 +21,7 @@ from triggers.program import CompiledTrigger
 from triggers.state import UserState
 
 
-class Admitted(NamedTuple):
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """An admitted candidate: everything a delivery record needs that the log decides.
 
     `text` names the message of a series or a rotation, `step` tells which one of a series it is.

@@ -15,7 +15,8 @@ def message_ids(instance: Instance) -> tuple[str | None, str | None]:
     event = instance.progress.event if instance.progress else ""
     if event is None:
         return None, None
-    return instance.activation, event or instance.activation
+    activation = instance.activation
+    return activation, event or activation
 
 
 def ended(

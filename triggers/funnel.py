@@ -19,18 +19,13 @@ VALUE = "VALUE"
 def conclude(out: Effects, decision: Decision) -> None:
     """An activation has ended so."""
     out.decisions.append(decision)
-    outcome = decision.outcome
-    key = FunnelKey(
-        decision.trigger,
-        decision.revision,
-        decision.variant or "",
-        decision.at_ms // DAY_MS,
-        decision.reason or outcome,
-        PUSH if outcome is Outcome.ADMITTED else "",
-    )
-    out.funnel[key] += 1
+    trigger, revision, outcome = decision.trigger, decision.revision, decision.outcome
+    day, variant = decision.at_ms // DAY_MS, decision.variant or ""
+    channel = PUSH if outcome is Outcome.ADMITTED else ""
+    how = decision.reason or outcome
+    out.funnel[FunnelKey(trigger, revision, variant, day, how, channel)] += 1
     if outcome is not Outcome.CANCELLED:
-        out.funnel[key._replace(variant="", stage=MATCHED, channel="")] += 1
+        out.funnel[FunnelKey(trigger, revision, "", day, MATCHED, "")] += 1
 
 
 def record(out: Effects, row: OutcomeRow) -> None:

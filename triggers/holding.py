@@ -5,6 +5,8 @@ again. What waits longer than its trigger allows ends EXPIRED. A cancel takes it
 The time in a hold does not count towards `expires`.
 """
 
+import msgspec
+
 from schemas.reasons import Outcome, Reason
 from triggers import bundles
 from triggers.admission import Candidate, closed_by, hours_of, opening
@@ -109,7 +111,7 @@ def look_again(program: Program, user: str, state: UserState, a: int) -> None:
         if trigger is None:
             continue
         # As one that comes now: its usual hour is another one by the new clock.
-        candidate = _candidate_of(trigger, user, held)._replace(held_at=0)
+        candidate = msgspec.structs.replace(_candidate_of(trigger, user, held), held_at=0)
         hours = hours_of(candidate, a)
         if hours is not None:
             opens = opening(_waited_for(hours), candidate, state, a)
@@ -144,7 +146,8 @@ def _end(
 
 def _candidate_of(trigger: CompiledTrigger, user: str, held: Held) -> Candidate:
     candidate = bundles.candidate_of(trigger, user, held.due, held.waiting)
-    return candidate._replace(
+    return msgspec.structs.replace(
+        candidate,
         items=candidate.items if held.bundled else (),
         step=held.step,
         said_at=held.said_at,

@@ -171,7 +171,7 @@ def _of_instance(trigger: CompiledTrigger, user: str, instance: Instance) -> Can
     return Candidate(
         trigger=trigger,
         user=user,
-        activation=instance.activation,
+        activation=instance.activation if start_id is None else start_id,
         per=instance.per,
         start=start_id,
         event=event_id,

@@ -124,6 +124,8 @@ class CompiledTrigger:
     arm_steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
     arm_hours: Mapping[str, Hours | None] = field(default_factory=dict)
     goal: CompiledGoal | None = None
+    #: The checks that can refuse a candidate of it: made by `triggers.admission`, on demand.
+    checks: tuple[Callable[..., Any], ...] | None = field(init=False, default=None)
 
     def arm_of(self, user: str, start_e: int, at: int) -> str:
         """The arm of a candidate decided at `at`, whose instance waits since `start_e`; "" where no

@@ -92,48 +92,51 @@ def _long_due(program: Program, state: UserState) -> int:
 
 def prune(program: Program, user: str, state: UserState, now_ms: int, out: Effects) -> None:
     """Forget what can no longer change a verdict at log time `now_ms`."""
-    for trigger in [t for t, memory in state.memory.items() if _memory_expiry(memory) <= now_ms]:
-        del state.memory[trigger]
+    if state.memory:
+        for name in [n for n, memory in state.memory.items() if _memory_expiry(memory) <= now_ms]:
+            del state.memory[name]
     if state.sends and _sends_expiry(program, state) <= now_ms:
         state.sends.clear()
-    for name in [n for n in state.sent_by if _sent_by_expiry(program, state, n) <= now_ms]:
-        del state.sent_by[name]
+    if state.sent_by:
+        for name in [n for n in state.sent_by if _sent_by_expiry(program, state, n) <= now_ms]:
+            del state.sent_by[name]
     if state.usual and (not program.habits or usual_expiry(state) <= now_ms):
         state.usual = []
-    for name in [n for n in state.texts if _texts_expiry(program, state, n) <= now_ms]:
-        del state.texts[name]
+    if state.texts:
+        for name in [n for n in state.texts if _texts_expiry(program, state, n) <= now_ms]:
+            del state.texts[name]
     if state.cooled:
         state.cooled = [
             cooled
             for cooled in state.cooled
             if _cooldown_expiry(program, cooled.trigger, cooled.at) > now_ms
         ]
-    for trigger, at in list(state.cooled_floor.items()):
-        if _cooldown_expiry(program, trigger, at) <= now_ms:
-            del state.cooled_floor[trigger]
+    if state.cooled_floor:
+        for trigger, at in list(state.cooled_floor.items()):
+            if _cooldown_expiry(program, trigger, at) <= now_ms:
+                del state.cooled_floor[trigger]
     if _forgets_decision(state) and state.decided_at + LOOK_BACK_MS <= now_ms:
         state.decided_at = 0
-    for pending in [pending for pending in state.pending if pending.drop_at <= now_ms]:
-        state.pending.remove(pending)
-        lost(user, pending, now_ms, out)
+    if state.pending:
+        for pending in [pending for pending in state.pending if pending.drop_at <= now_ms]:
+            state.pending.remove(pending)
+            lost(user, pending, now_ms, out)
     if state.guests:
         guests.expire(state, now_ms)
     if state.reached and reached_expiry(state) <= now_ms:
         state.reached = []
-    _prune_noted(program, state, now_ms)
-    for trigger, exposed in list(state.exposed.items()):
-        if exposure.kept_until(program, trigger, exposed) + LOOK_BACK_MS <= now_ms:
-            del state.exposed[trigger]
+    if state.features or state.relations:
+        _prune_noted(program, state, now_ms)
+    if state.exposed:
+        for trigger, exposed in list(state.exposed.items()):
+            if exposure.kept_until(program, trigger, exposed) + LOOK_BACK_MS <= now_ms:
+                del state.exposed[trigger]
     if state.touches:
         state.touches = [
             touch for touch in state.touches if attribution.keeps_until(program, touch) > now_ms
         ]
-    for trigger_id, remembered in list(state.patterns.items()):
-        pattern = _pattern_of(program, trigger_id, remembered)
-        if pattern is None:
-            del state.patterns[trigger_id]
-        else:
-            pattern.forget(state, now_ms)
+    if state.patterns:
+        _prune_patterns(program, state, now_ms)
 
 
 def prune_memory(memory: Memory, now_ms: int) -> None:
@@ -201,6 +204,15 @@ def _noted_expiry(program: Program, state: UserState) -> int:
         relation = program.relations.get(name)
         latest = max(latest, 1 if relation is None else relation.keeps_until(state))
     return latest
+
+
+def _prune_patterns(program: Program, state: UserState, now_ms: int) -> None:
+    for trigger_id, remembered in list(state.patterns.items()):
+        pattern = _pattern_of(program, trigger_id, remembered)
+        if pattern is None:
+            del state.patterns[trigger_id]
+        else:
+            pattern.forget(state, now_ms)
 
 
 def _prune_noted(program: Program, state: UserState, now_ms: int) -> None:

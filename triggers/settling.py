@@ -7,6 +7,8 @@ A cancel takes a candidate out again; of the first one, the window is that of th
 in the window counts towards `expires`.
 """
 
+import msgspec
+
 from schemas.reasons import Outcome, Reason
 from triggers import bundles
 from triggers.admission import Candidate
@@ -90,7 +92,8 @@ def close(program: Program, user: str, state: UserState, at: int, out: Effects) 
 
 def _candidate_of(trigger: CompiledTrigger, user: str, settling: Settling) -> Candidate:
     candidate = bundles.candidate_of(trigger, user, settling.due, settling.waiting)
-    return candidate._replace(
+    return msgspec.structs.replace(
+        candidate,
         items=candidate.items if settling.bundled else (),
         step=settling.step,
         said_at=settling.said_at,

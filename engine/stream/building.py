@@ -4,6 +4,7 @@ Pure: the same effects give the same bytes, so a replay rebuilds the same state.
 """
 
 from collections.abc import Container, Mapping
+from functools import lru_cache
 from typing import NamedTuple, final
 
 import msgspec
@@ -23,7 +24,8 @@ from schemas.outcomes import outcome_record
 from schemas.reasons import Reason
 from schemas.topics import Topics
 from triggers.effects import Admitted, Effects, counter_name
-from triggers.program import Program, Withdrawals
+from triggers.policy import Cap
+from triggers.program import CompiledTrigger, Program, Withdrawals
 from triggers.state import DAY_MS, UserState, encode_state, is_blank
 from triggers.windows import starts_until
 
@@ -57,33 +59,38 @@ def limits_of(admitted: Admitted) -> Limits:
 
     A cap of the push channel counts every message: it is the only channel of this version.
     """
-    trigger, category = admitted.trigger, admitted.category
-    policy = trigger.policy
-    caps = [cap for cap in policy.caps if cap.category in (None, category or None)]
+    # The messages of one series do not block each other.
+    limits = _rolling(admitted.trigger, admitted.category, bool(admitted.step))
+    if admitted.zone is None:
+        return limits
+    calendars = [
+        CalendarCap(
+            cap.max_count,
+            cap.category is not None,
+            starts_until(
+                cap.calendar, admitted.decided_at_ms, admitted.expires_at_ms, admitted.zone
+            ),
+        )
+        for cap in _caps_of(admitted.trigger, admitted.category)
+        if cap.calendar is not None
+    ]
+    return msgspec.structs.replace(limits, calendars=calendars) if calendars else limits
+
+
+def _caps_of(trigger: CompiledTrigger, category: str) -> list[Cap]:
+    return [cap for cap in trigger.policy.caps if cap.category in (None, category or None)]
+
+
+@lru_cache(maxsize=1_024)
+def _rolling(trigger: CompiledTrigger, category: str, free: bool) -> Limits:
+    """The limits that are the same for every message of a trigger; `free` of its own cooldown."""
+    caps = [cap for cap in _caps_of(trigger, category) if cap.calendar is None]
     return Limits(
-        # The messages of one series do not block each other.
-        cooldown_ms=0 if admitted.step else trigger.cooldown_user_ms,
-        spacing_ms=policy.spacing_ms,
-        caps=[
-            (cap.max_count, cap.per_ms)
-            for cap in caps
-            if cap.category is None and cap.calendar is None
-        ],
+        cooldown_ms=0 if free else trigger.cooldown_user_ms,
+        spacing_ms=trigger.policy.spacing_ms,
+        caps=[(cap.max_count, cap.per_ms) for cap in caps if cap.category is None],
         category=category,
-        own_caps=[
-            (cap.max_count, cap.per_ms) for cap in caps if cap.category and cap.calendar is None
-        ],
-        calendars=[
-            CalendarCap(
-                cap.max_count,
-                cap.category is not None,
-                starts_until(
-                    cap.calendar, admitted.decided_at_ms, admitted.expires_at_ms, admitted.zone
-                ),
-            )
-            for cap in caps
-            if cap.calendar is not None and admitted.zone is not None
-        ],
+        own_caps=[(cap.max_count, cap.per_ms) for cap in caps if cap.category],
     )
 
 

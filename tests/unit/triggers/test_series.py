@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.delivery.render import fill
@@ -307,7 +308,7 @@ def test_a_delivery_larger_than_a_record_keeps_its_first_items() -> None:
     user.fire("5h")
     (admitted,) = user.effects.deliveries
     large: tuple[dict[str, object], dict[str, object]] = ({"properties.label": "x" * 100_000}, {})
-    user.effects.deliveries[0] = admitted._replace(items=(large,) * 32)
+    user.effects.deliveries[0] = msgspec.structs.replace(admitted, items=(large,) * 32)
     ((_, message),) = delivery_messages(user.effects, Origin(0, 1, Topics()))
     assert len(message.value) <= DELIVERY_BYTES_MAX
     assert len(decode_delivery(message.value).items) == 8
