@@ -33,6 +33,12 @@ def fill_text(source: str, fields: Fields, trigger: str, items: Iterable[Fields]
     return compiled.render(scope_of(fields, trigger, items))
 
 
+def is_fixed(source: str) -> bool:
+    """Whether it says the same whatever the values."""
+    parts = _plain_parts(source)
+    return parts is not None and len(parts) == 1
+
+
 @lru_cache(maxsize=8192)
 def _plain_parts(source: str) -> tuple[str, ...] | None:
     """(text, root, path, text, root, path, ..., text) when that is all there is to the source."""

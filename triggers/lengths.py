@@ -14,7 +14,7 @@ from wcwidth import iter_graphemes
 
 from triggers.definition import DEFAULT_POLICY, Policy, TextLimits, TriggerDefinition
 from triggers.effects import Admitted
-from triggers.filling import Fields, fill_text
+from triggers.filling import fill_text, is_fixed
 from triggers.messages import Message
 from triggers.problems import Location, Problem
 from triggers.texts import LOCALE_PATH, MessageAborted, RenderError, compile_text, pick_locale
@@ -96,11 +96,13 @@ def written_problems(definition: TriggerDefinition, limits: TextLimits) -> Itera
 
 
 class _Count:
-    """What became of one text. `worst` is the longest one said; `failed` could not be rendered."""
+    """What became of one text. `worst` is the longest one said; `failed` could not be rendered;
+    `fixed`: every message says the same."""
 
-    __slots__ = ("failed", "failed_why", "over", "said", "worst", "worst_length")
+    __slots__ = ("failed", "failed_why", "fixed", "over", "said", "worst", "worst_length")
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self.fixed = is_fixed(source)
         self.said = self.over = self.worst_length = self.failed = 0
         self.worst = self.failed_why = ""
 
@@ -131,21 +133,23 @@ class Renders:
         if message is None:
             return
         locale = admitted.event_fields.get(LOCALE_PATH)
-        fields = {"start": admitted.start_fields, "event": admitted.event_fields}
-        items = tuple({"start": start, "event": event} for start, event in admitted.items)
         push = message.push
         for part, texts in (("title", push.title), ("body", push.body)):
-            self._count(trigger, part, pick_locale(texts, locale), fields, items)
+            self._count(trigger, part, pick_locale(texts, locale), admitted)
 
-    def _count(
-        self, trigger: str, part: str, source: str, fields: Fields, items: tuple[Fields, ...]
-    ) -> None:
+    def _count(self, trigger: str, part: str, source: str, admitted: Admitted) -> None:
         count = self._counts.get((trigger, part, source))
         if count is None:
-            count = self._counts[trigger, part, source] = _Count()
+            count = self._counts[trigger, part, source] = _Count(source)
         if count.said >= LOOKED_AT_MAX:
             return
         count.said += 1
+        if count.fixed and count.said > 1:
+            count.over += bool(count.over)
+            count.failed += bool(count.failed)
+            return
+        fields = {"start": admitted.start_fields, "event": admitted.event_fields}
+        items = tuple({"start": start, "event": event} for start, event in admitted.items)
         try:
             said = fill_text(source, fields, trigger, items)
         except MessageAborted:

@@ -240,14 +240,15 @@ def test_an_empty_history_gives_an_empty_report(folder: Path) -> None:
     assert "<h1>" in page.read_text()
 
 
+@pytest.mark.parametrize("title", ["For {{ trigger.id }}", "For look"])
 def test_texts_that_were_rendered_too_long_are_warned_of_where_they_stand(
-    tmp_path: Path, events: Path
+    tmp_path: Path, events: Path, title: str
 ) -> None:
     made = tmp_path / "says"
     (made / "triggers").mkdir(parents=True)
     (made / "triggers" / "look.yaml").write_text(
         "id: look\nstate: live\nwhen: {event: Product Viewed}\n"
-        "message: {push: {title: 'For {{ trigger.id }}', body: ok}}\n"
+        f"message: {{push: {{title: '{title}', body: ok}}}}\n"
     )
     set_ = ("--set", "policy.default.text.title_max=5")
     answer = tripline("backtest", made, "-e", events, "-o", "json", *set_)
