@@ -11,6 +11,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import astuple
 
 from schemas.decisions import Decision
 from schemas.outcomes import PUSH, OutcomeRow
@@ -64,7 +65,7 @@ class Reached(NamedTuple):
     category: str = ""
 
 
-class Journal(NamedTuple):
+class Journal(msgspec.Struct, frozen=True, gc=False):
     """One line of a user's journal: what happened to a trigger, and by which message."""
 
     user: str
@@ -85,7 +86,7 @@ class Merge(NamedTuple):
     outcome: OutcomeRecord | None = None
 
 
-class FunnelKey(NamedTuple):
+class FunnelKey(msgspec.Struct, frozen=True, gc=False):
     """Funnel counters are kept per trigger, revision, variant, UTC day and channel ("" before
     there is one)."""
 
@@ -99,7 +100,7 @@ class FunnelKey(NamedTuple):
 
 def counter_name(key: FunnelKey) -> str:
     """The name under which a counter is stored; no part of it holds a `|`."""
-    return "|".join(map(str, key))
+    return "|".join(map(str, astuple(key)))
 
 
 class Recall(NamedTuple):

@@ -6,6 +6,8 @@ MATCHED counts every decision but CANCELLED, the next stage is its reason, else 
 outcome. From ADMITTED on a key names the channel; before there is none, nor a variant of MATCHED.
 """
 
+from msgspec.structs import replace
+
 from schemas.decisions import Decision
 from schemas.outcomes import PUSH, OutcomeRow
 from schemas.reasons import Outcome
@@ -41,4 +43,4 @@ def record(out: Effects, row: OutcomeRow) -> None:
     )
     out.funnel[key] += 1
     if row.value:
-        out.funnel[key._replace(stage=VALUE)] += row.value
+        out.funnel[replace(key, stage=VALUE)] += row.value

@@ -50,15 +50,18 @@ def _packed_base64(token: str) -> bytes | None:
     return bytes((added << 6 | colon,)) + raw
 
 
-@lru_cache(maxsize=TOKENS_CACHED_MAX)
 def unpack_token(packed: str | bytes) -> str:
     """The text that was packed."""
     if isinstance(packed, str):
         return packed
+    # Hex digits are written faster, in 0.2 us, than found among so many unpacked ones, 0.65 us.
+    return packed[1:].hex() if packed[0] == _HEX else _unpack_base64(packed)
+
+
+@lru_cache(maxsize=TOKENS_CACHED_MAX)
+def _unpack_base64(packed: bytes) -> str:
     head = packed[0]
     colon = head & _HEX
-    if colon == _HEX:
-        return packed[1:].hex()
     text = b2a_base64(packed[1:], newline=False).translate(_URL_SAFE).decode()
     if added := head >> 6:
         text = text[:-added]
@@ -66,8 +69,7 @@ def unpack_token(packed: str | bytes) -> str:
 
 
 def is_packed(packed: str | bytes, token: object) -> bool:
-    """Whether this text was packed. Every event of a user asks: hex digits are written faster, in
-    0.2 us, than found among so many unpacked ones, 0.65 us."""
+    """Whether this text was packed. Every event of a user asks."""
     if isinstance(packed, bytes) and packed[0] == _HEX:
         return packed[1:].hex() == token
     return unpack_token(packed) == token

@@ -13,6 +13,7 @@ from schemas.reasons import Reason
 from tests.recount import recount, whole
 from tests.unit.triggers.user import User, program_of
 from triggers.durations import format_duration
+from triggers.effects import counter_name
 
 SAID = {"push": {"title": "t", "body": "b"}}
 GOAL = {"event": "Ordered", "within": "3d", "value": "properties.revenue"}
@@ -93,7 +94,7 @@ def test_the_funnel_is_a_recount_of_decisions_and_outcomes(
     effects = play(name, revisions, steps).effects
     decisions = [msgspec.json.decode(decision_record(one)) for one in effects.decisions]
     outcomes = [msgspec.json.decode(outcome_record(one)) for one in effects.outcomes]
-    counters = {"|".join(map(str, key)): number for key, number in effects.funnel.items()}
+    counters = {counter_name(key): number for key, number in effects.funnel.items()}
     assert whole(counters) == whole(recount(decisions, outcomes))
 
 
