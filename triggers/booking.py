@@ -186,9 +186,7 @@ def _book(
         out.evicted["cooldowns"] += 1
     text, text_before = take_turn(trigger, state, at)
     step = _step_of(trigger, candidate, at)
-    # Held time does not count (design.md T6).
-    held_ms = at - candidate.held_at if candidate.held_at else 0
-    expires_at = candidate.due_ms + held_ms + (step.expires_ms if step else trigger.expires_ms)
+    expires_at = _expires_at(candidate, step, at)
     if len(trigger.steps) > 1:
         _remember_said(state, candidate, at)
     state.pending.append(
@@ -236,6 +234,13 @@ def _book(
             ghost=ghost or "",
         )
     )
+
+
+def _expires_at(candidate: Candidate, step: Step | None, at: int) -> int:
+    """Held time does not count (design.md T6)."""
+    held_ms = at - candidate.held_at if candidate.held_at else 0
+    expires_ms = step.expires_ms if step else candidate.trigger.expires_ms
+    return candidate.due_ms + held_ms + expires_ms
 
 
 def _step_of(trigger: CompiledTrigger, candidate: Candidate, at: int) -> Step | None:
