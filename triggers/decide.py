@@ -234,14 +234,34 @@ def apply_outcome(
         return _apply_reaction(program, user, state, record, a, out)
     changed = fire_before(program, user, state, a, out)
     changed |= remove_dead(state, record.dead_tokens)
+    changed |= _end(program, user, state, record, a, out)
+    if changed:
+        _settle(program, user, state, a, out)
+    return changed
+
+
+def apply_at_once(
+    program: Program, user: str, state: UserState, record: OutcomeRecord, out: Effects
+) -> None:
+    """Apply how a delivery ended where that is known when it is decided: no log holds it.
+
+    It comes right behind the decision and fires no timer: which are due is for the log to say. The
+    decision may be a millisecond ahead of it, and a cancel at F itself still wins."""
+    program = program.for_user(user)
+    if _end(program, user, state, record, record.at_ms, out):
+        _settle(program, user, state, record.at_ms, out)
+
+
+def _end(
+    program: Program, user: str, state: UserState, record: OutcomeRecord, a: int, out: Effects
+) -> bool:
+    """A delivery has ended; False when nobody waits for that."""
     key = bytes.fromhex(record.delivery_id)
     for pending in state.pending:
         if pending.delivery == key and a < pending.drop_at:
             break
     else:
-        if changed:
-            _settle(program, user, state, a, out)
-        return changed
+        return False
     state.pending.remove(pending)
     if record.reason in REFUNDED:
         refund(state, pending)
@@ -256,7 +276,6 @@ def apply_outcome(
         _pass_on(user, state, record, a, out)
     else:
         _tell_ending(program, user, state, record, pending.at, a, out)
-    _settle(program, user, state, a, out)
     return True
 
 
@@ -387,18 +406,8 @@ def _propose(
         booking.propose(program, candidate, state, at, a, out)
 
 
-def accepted_at_once(program: Program, admitted: Admitted) -> OutcomeRecord | None:
-    """How a message ends where every send is accepted when it is decided, and a ghost ends there.
-    None where nothing goes by it, neither credit nor a pattern."""
-    program = program.for_user(admitted.user)
-    trigger = admitted.trigger.id
-    if trigger not in program.follows and outcome_name(trigger, "accepted") not in program.by_event:
-        return None
-    return ended_at_once(admitted)
-
-
 def ended_at_once(admitted: Admitted) -> OutcomeRecord:
-    """The end of every message where all are accepted when they are decided."""
+    """The end of every message where all are accepted when they are decided; a ghost ends there."""
     return OutcomeRecord(
         admitted.delivery_id,
         admitted.user,

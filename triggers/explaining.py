@@ -22,11 +22,12 @@ from triggers.check_values import Weighed, named, weigh
 from triggers.conditions import ClauseResult, Fields
 from triggers.consenting import CHANGED
 from triggers.decide import (
-    accepted_at_once,
+    apply_at_once,
     apply_event,
     apply_merge,
     apply_merged,
     apply_outcome,
+    ended_at_once,
     fire_before,
 )
 from triggers.effects import Admitted, Effects, Journal, Merge
@@ -244,16 +245,17 @@ class Watch:
         while self._admitted:
             admitted, self._admitted = self._admitted, []
             for delivery in admitted:
-                ended = accepted_at_once(self.program, delivery)
-                if ended is None:
-                    continue
-                a = ended.at_ms
-                if outcome_name(ended.trigger, ended.reason.lower()) in self.program.by_event:
-                    self.outcome(ended, a)
-                else:
-                    apply_outcome(self.program, self.user, self.state, ended, a, Effects())
-            self.state.pending.clear()
+                self._end(ended_at_once(delivery))
         self._accepts = True
+
+    def _end(self, record: OutcomeRecord) -> None:
+        """What nobody waits for is not told."""
+        if outcome_name(record.trigger, record.reason.lower()) not in self.program.by_event:
+            apply_at_once(self.program, self.user, self.state, record, Effects())
+            return
+        before, a, out = _copy(self.state), record.at_ms, self._effects()
+        apply_at_once(self.program, self.user, self.state, record, out)
+        self._add([_ended(record, a), *self._changes(before, out, a, None)], out)
 
     def _changes(
         self,

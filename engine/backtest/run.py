@@ -17,10 +17,10 @@ from engine.files import Batch
 from schemas.decisions import Decision
 from schemas.events import ENGINE_MADE, Event, event_name, occurred_at_ms
 from triggers.decide import (
+    apply_at_once,
     apply_event,
     apply_merge,
     apply_merged,
-    apply_outcome,
     catch_up,
     ended_at_once,
     fire_before,
@@ -137,12 +137,7 @@ class Backtest:
         program = self.program
         roles_of, by_name, slots = program.roles, program.by_name, self.held.slots
         granule_ms = program.granule_ms
-        learns = (
-            not self._assume_devices
-            or bool(program.traits)
-            or program.zoned
-            or bool(program.habits)
-        )
+        learns = bool(program.traits) or program.zoned or bool(program.habits)
         watermark_ms = self.watermark_ms
         for a, event in zip(times, events, strict=True):
             if a > watermark_ms:
@@ -155,6 +150,9 @@ class Backtest:
             if slot.merged_into:
                 user, slot = self._follow(slot)
             if slot.trace is not None:
+                if slot.wake < watermark_ms:
+                    # What was decided before it stands before it, polled or not.
+                    self._fire(user, slot, watermark_ms)
                 note_event(slot, a, event_name(event) or event.type)
             if by_name is not None and event.type == "track":
                 match = by_name.get(event.event)
@@ -165,7 +163,10 @@ class Backtest:
                 hits = NO_HITS
             if (
                 hits is NO_HITS
-                and not (learns and self._teaches(slot, event, watermark_ms))
+                and not (
+                    (learns or (event.context is not None and "device" in event.context))
+                    and self._teaches(slot, event, watermark_ms)
+                )
                 and (event.type == "track" or not is_merging(event))
             ):
                 # e is at most a: most activity is within the granule that is known already.
@@ -244,6 +245,9 @@ class Backtest:
             slot = self.held.slot_of(user)
             if moved is not None and slot.merged_into:
                 user, slot = self._follow(slot)
+            if slot.wake < a:
+                # Else it would depend on the poll whether what is sent is accepted before the next.
+                self._fire(user, slot, a)
             state = self.held.state_of(user, slot)
             if catch_up(self.program, state, slot.seen):
                 state.due = next_due(self.program, state)
@@ -271,26 +275,25 @@ class Backtest:
         """Every message is accepted when it is decided, and a ghost ends there: what is credited,
         what patterns wait for and what reports count goes by that."""
         for delivery in admitted:
-            record = ended_at_once(delivery)
-            # Not when it is polled: that may be past `drop_at`, and depends on other users' events.
-            apply_outcome(self.program, user, state, record, record.at_ms, self._effects)
+            apply_at_once(self.program, user, state, ended_at_once(delivery), self._effects)
 
     def _settle(self, user: str, slot: Slot, state: UserState) -> None:
         effects = self._effects
         while effects.deliveries:
-            # Every send is accepted at once: nothing stays pending that could be called back.
+            # Every send is accepted at once: nothing stays pending that could be called back. What
+            # is sent because of that has its turn next.
             admitted = list(effects.deliveries)
             effects.deliveries.clear()
             if self._renders is not None:
                 for delivery in admitted:
                     self._renders.look(delivery)
             self._accept(user, state, admitted)
-            state.pending.clear()
         slot.seen = state.seen
         slot.wake = state.due or FOREVER_MS
         if slot.wake < slot.queued:
             self.held.queue(user, slot)
-        elif not state.due and is_blank(state):
+        elif not state.due and not self._assume_devices and is_blank(state):
+            # Else it says that the device that was assumed is gone: forgotten, it would be back.
             slot.state = None
         if effects.decisions:
             for decision in effects.decisions:

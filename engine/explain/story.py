@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from schemas.decisions import utc
+from triggers.calendar import find_zone
 from triggers.check_values import Weighed, named
 from triggers.conditions import ClauseResult
 from triggers.explaining import Entry
@@ -183,9 +183,6 @@ def _condition(condition: Condition) -> dict[str, Any]:
 def zone_of(state: UserState, fallback: str) -> str:
     """The user's zone, or that of the policy when theirs is unknown or no zone."""
     for name in (state.zone[:ZONE_CHARS_MAX], fallback):
-        try:
-            ZoneInfo(name)
-        except (ValueError, OSError):
-            continue
-        return name
+        if find_zone(name) is not None:
+            return name
     return "UTC"

@@ -16,11 +16,12 @@ from schemas.events import Event
 from schemas.reasons import Outcome, Reason, Unevaluated
 from schemas.records import OutcomeRecord, PreferenceRecord, outcome_event, preference_event
 from triggers.decide import (
-    accepted_at_once,
+    apply_at_once,
     apply_event,
     apply_merge,
     apply_merged,
     apply_outcome,
+    ended_at_once,
     fire_before,
     next_due,
     per_value,
@@ -256,26 +257,22 @@ class Timeline:
                 self._sent[admitted.user, admitted.trigger.id] = name
             # Every send is accepted at once, as in a backtest.
             self._accept(state, admitted)
-        if deliveries:
-            state.pending.clear()
         pattern = self.case.program.triggers[self.case.trigger.id].pattern
         self.started |= any(got.trigger == self.case.trigger.id for got in self.got)
         self.started |= pattern.due(state) > 0
 
     def _accept(self, state: UserState, admitted: Admitted) -> None:
         """Tell the patterns that wait for it; what they admit is collected in its turn."""
-        record = accepted_at_once(self.case.program, admitted)
-        if record is not None:
-            effects = Effects()
-            apply_outcome(self.case.program, admitted.user, state, record, record.at_ms, effects)
-            self._collect(state, effects)
+        effects = Effects()
+        apply_at_once(self.case.program, admitted.user, state, ended_at_once(admitted), effects)
+        self._collect(state, effects)
 
     def _abort(self, state: UserState, admitted: Admitted) -> None:
         """The text did not want to be sent: what the message took is given back."""
         user, trigger, at_ms = admitted.user, admitted.trigger.id, admitted.decided_at_ms
         record = OutcomeRecord(admitted.delivery_id, user, trigger, Reason.TEMPLATE_ABORT, at_ms)
         effects = Effects()
-        apply_outcome(self.case.program, user, state, record, at_ms, effects)
+        apply_at_once(self.case.program, user, state, record, effects)
         self._collect(state, effects)
 
     def _outcome(self, decision: Decision, admitted: Admitted | None) -> Got:

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import fields
 from datetime import timedelta
 from itertools import cycle
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from engine.backtest.run import Backtest
+from engine.backtest.session import Definitions
 from engine.backtest.users import Users
 from schemas.decisions import Decision
 from schemas.events import Event, event_name
@@ -108,26 +110,75 @@ SECOND_CART = {
     "when": {"outcome": "accepted", "trigger": "cart"},
     "wait": "1h",
 }
-FOLLOWED = definitions(CART, LOOK, SILENCE, SECOND_CART, policies=SPACED)
+UNNAMED_LOOK = {name: value for name, value in LOOK.items() if name != "id"}
+#: A third one at once.
+SECOND_LOOK = {
+    "id": "second-look",
+    "state": "live",
+    "class": "transactional",
+    "when": {"outcome": "accepted", "trigger": "second-cart"},
+}
+FOLLOWED = definitions(CART, LOOK, SILENCE, SECOND_CART, SECOND_LOOK, policies=SPACED)
+WITHOUT_IDLE = definitions(CART, LOOK, SECOND_CART, SECOND_LOOK, policies=SPACED)
 
 
-@settings(max_examples=60, deadline=None)
-@given(moments, st.integers(1, 9), st.integers(1, 3))
-def test_neither_batch_size_nor_packing_states_changes_a_decision_or_a_counter(
-    made: list[tuple[int, str, str, int]], poll_every: int, decoded_max: int
-) -> None:
-    events = history(made)
-    whole, expected = decided(FOLLOWED, events, drain=True)
-    found: list[Decision] = []
-    registered = [RegisteredTrigger(t, 1, t.state, 0) for t in FOLLOWED.triggers.values()]
-    program = compile_program(1, registered, FOLLOWED.policies)
+def decided_in(
+    found: Definitions, events: list[tuple[int, Event]], *, poll_every: int, decoded_max: int = 9
+) -> tuple[Backtest, list[Decision]]:
+    """A whole backtest, polled so often and with so many states decoded."""
+    made: list[Decision] = []
+    registered = [RegisteredTrigger(t, 1, t.state, 0) for t in found.triggers.values()]
+    program = compile_program(1, registered, found.policies)
     users = Users(assume_devices=True, decoded_max=decoded_max)
-    run = Backtest(program, found.append, users=users, poll_every=poll_every)
+    run = Backtest(program, made.append, users=users, poll_every=poll_every)
     run.feed(iter(events))
     run.finish(drain=True)
+    return run, made
+
+
+def identified(at: int, anonymous: str, known: str) -> tuple[int, Event]:
+    a, made = event(at, known, "x")
+    made.type, made.event, made.anonymous_id = "identify", None, anonymous
+    return a, made
+
+
+def with_merges(events: list[tuple[int, Event]], told: list[int]) -> list[tuple[int, Event]]:
+    """Some of the events say instead that eve is ann or bob, or tell a device or its loss."""
+    found = []
+    for (a, made), what in zip(events, cycle(told), strict=False):
+        if what in (0, 1):
+            found.append(identified(a - T0, "eve", ("ann", "bob")[what]))
+            continue
+        if what in (2, 3):
+            made.context = {"device": {"token": f"t{what}", "type": "ios"}}
+        if what == 3:
+            made.event = "Push Disabled"
+        found.append((a, made))
+    return found
+
+
+@pytest.mark.parametrize("definitions", [FOLLOWED, WITHOUT_IDLE])
+@settings(max_examples=60, deadline=None)
+@given(
+    made=moments,
+    told=st.lists(st.integers(0, 9), min_size=1),
+    poll_every=st.integers(1, 9),
+    decoded_max=st.integers(0, 3),
+)
+def test_neither_batch_size_nor_packing_states_changes_a_decision_or_a_counter(
+    definitions: Definitions,
+    made: list[tuple[int, str, str, int]],
+    told: list[int],
+    poll_every: int,
+    decoded_max: int,
+) -> None:
+    events = with_merges(history(made), told)
+    whole, expected = decided(definitions, events, drain=True)
+    run, found = decided_in(definitions, events, poll_every=poll_every, decoded_max=decoded_max)
     assert outcomes(found) == outcomes(expected)
     # Users come out of their queue in another order: a counter may pass through 0.
     assert +Counter(run.funnel) == +Counter(whole.funnel)
+    assert run.followed.shown() == whole.followed.shown()
 
 
 def test_a_message_of_a_timer_is_accepted_when_it_is_decided_also_where_the_log_is_silent() -> None:
@@ -139,6 +190,81 @@ def test_a_message_of_a_timer_is_accepted_when_it_is_decided_also_where_the_log_
         ("ann", "second-cart", 2 * HOUR, "ADMITTED"),
     ]
     assert accepted == {"cart": T0 // DAY, "second-cart": T0 // DAY}
+
+
+def accepted_of(run: Backtest) -> dict[str, int]:
+    """How many messages of each trigger were accepted."""
+    found = Counter[str]()
+    for key, number in run.funnel.items():
+        found[key.trigger] += number if key.stage == "ACCEPTED" else 0
+    return dict(+found)
+
+
+def after(name: str, first: str) -> dict[str, Any]:
+    """A trigger that says something at once when a message of another is accepted."""
+    return {"id": name, "state": "live", "when": {"outcome": "accepted", "trigger": first}}
+
+
+def test_a_message_that_follows_another_at_once_is_accepted_too() -> None:
+    bought = {**after("third", "second"), "goal": {"event": "Order Completed", "within": "1d"}}
+    events = [event(0, "ann", "Product Viewed"), event(HOUR, "ann", "Order Completed")]
+    chain = definitions({"id": "first", **UNNAMED_LOOK}, after("second", "first"), bought)
+    run, found = decided(chain, events)
+    assert outcomes(found) == [
+        ("ann", "first", 0, "ADMITTED"),
+        ("ann", "second", 1, "ADMITTED"),
+        ("ann", "third", 2, "ADMITTED"),
+    ]
+    assert accepted_of(run) == {"first": 1, "second": 1, "third": 1}
+    assert run.tally.triggers["third"].converted == 1
+
+
+def test_a_cancel_at_the_deadline_wins_though_a_message_of_that_moment_was_answered() -> None:
+    chain = definitions(CART, {"id": "first", **UNNAMED_LOOK}, after("second", "first"))
+    events = [
+        event(0, "ann", "Product Added"),
+        event(HOUR, "ann", "Product Viewed"),
+        event(HOUR, "ann", "Order Completed"),
+    ]
+    _, found = decided(chain, events)
+    assert ("ann", "cart", HOUR, "CANCELLED") in outcomes(found)
+
+
+@pytest.mark.parametrize("poll_every", [1, 500])
+def test_what_was_due_to_a_guest_is_accepted_before_they_become_somebody(poll_every: int) -> None:
+    events = [
+        event(0, "anon", "Product Added"),
+        event(DAY, "bea", "Something Else"),
+        identified(400 * DAY, "anon", "ann"),
+    ]
+    run, found = decided_in(definitions(CART, SECOND_CART), events, poll_every=poll_every)
+    assert outcomes(found) == [
+        ("anon", "cart", HOUR, "ADMITTED"),
+        ("anon", "second-cart", 2 * HOUR, "ADMITTED"),
+    ]
+    days = {key.trigger: key.day for key in run.funnel if key.stage == "ACCEPTED"}
+    assert days == {"cart": T0 // DAY, "second-cart": T0 // DAY}
+
+
+@pytest.mark.parametrize("triggers", [(LOOK,), (LOOK, SILENCE)])
+def test_a_device_is_known_whatever_event_told_it(triggers: tuple[dict[str, Any], ...]) -> None:
+    events = [
+        event(0, "ann", "Something Else"),
+        event(HOUR, "ann", "Push Disabled"),
+        event(2 * HOUR, "ann", "Product Viewed"),
+    ]
+    for (_, made), token in zip(events, ("tablet", "phone"), strict=False):
+        made.context = {"device": {"token": token, "type": "ios"}}
+    _, found = decided(definitions(*triggers), events)
+    assert [row[3] for row in outcomes(found)] == ["ADMITTED"]
+    _, found = decided(definitions(*triggers), events[1:])
+    assert [row[3] for row in outcomes(found)] == ["NO_DEVICE"]
+
+
+def test_an_app_that_was_uninstalled_is_gone_though_nothing_else_is_known_of_its_user() -> None:
+    gone = event(0, "ann", "Application Uninstalled")
+    _, found = decided(definitions(LOOK), [gone, event(HOUR, "ann", "Product Viewed")])
+    assert [row[3] for row in outcomes(found)] == ["NO_DEVICE"]
 
 
 LEARNT = definitions(
@@ -271,12 +397,6 @@ def test_what_went_into_the_message_of_another_is_counted_as_bundled() -> None:
     run, _ = decided(found, events, drain=True)
     tally = run.tally.triggers["look"]
     assert (tally.candidates, tally.admitted, dict(tally.suppressed)) == (3, 1, {"BUNDLED": 2})
-
-
-def identified(at: int, anonymous: str, known: str) -> tuple[int, Event]:
-    a, made = event(at, known, "x")
-    made.type, made.event, made.anonymous_id = "identify", None, anonymous
-    return a, made
 
 
 def test_what_an_anonymous_profile_began_goes_on_in_the_known_one() -> None:

@@ -1,5 +1,6 @@
 from random import Random
 
+from engine.backtest.run import POLL_EVERY
 from engine.backtest.timelines import ENTRIES_MAX, Followed, Timeline
 from engine.backtest.users import Slot
 from schemas.events import Event
@@ -43,6 +44,18 @@ def test_a_timeline_is_bounded() -> None:
     run, _ = decided(definitions(LOOK), events)
     (one,) = run.followed.shown()
     assert len(one.entries) == ENTRIES_MAX
+
+
+def test_what_is_cut_off_a_timeline_does_not_depend_on_the_events_of_others() -> None:
+    mine = [event(number, "ann", "Product Added") for number in range(ENTRIES_MAX - 1)]
+    mine.append(event(3 * HOUR, "ann", "Something Else"))
+    others = [event(2 * HOUR, "bob", "Something Else") for _ in range(POLL_EVERY)]
+    last = []
+    for events in (mine, [*mine[:-1], *others, mine[-1]]):
+        run, _ = decided(definitions(CART), events)
+        (one,) = run.followed.shown()
+        last.append(one.entries[-1].what)
+    assert last == ["ADMITTED", "ADMITTED"]
 
 
 def test_a_message_without_a_name_is_shown_by_its_type() -> None:

@@ -14,7 +14,7 @@ from engine.explain.telling import story_lines
 from engine.simulate import SimulationOptions, simulate
 from schemas.decisions import Decision
 from schemas.events import Event, decode_event, occurred_at_ms
-from tests.unit.triggers.user import CART, ms, program_of
+from tests.unit.triggers.user import CART, HELLO, ms, program_of
 
 EXPECTED = Path(__file__).parent / "explain.json"
 
@@ -91,6 +91,32 @@ def test_names_from_emitters_do_not_steer_the_terminal() -> None:
     hostile = _event("1h", "Added", "\x1b[2J", {})
     story = explain_events(program_of(CART), "u\x1b]0;", [(ms("1h"), hostile)], {"u\x1b]0;"})
     assert all(line.isprintable() for line in story_lines(story))
+
+
+def test_a_zone_that_is_none_is_that_of_the_file() -> None:
+    told = _event("1h", "Added", "m1", {})
+    told.context = {"timezone": "Mars/Olympus"}
+    program = program_of(CART, caps=[{"max": 1, "calendar": "day"}])
+    assert explain_events(program, "u", [(ms("1h"), told)], {"u"}).zone == "UTC"
+
+
+def test_every_message_of_a_chain_is_told_as_a_backtest_decides_it() -> None:
+    chain = [
+        {**HELLO, "class": "transactional"},
+        *(
+            {"id": name, "state": "live", "when": {"outcome": "accepted", "trigger": first}}
+            for name, first in (("second", "hello"), ("third", "second"))
+        ),
+        {**CART, "wait": "1h"},
+    ]
+    events = [
+        (ms(at), _event(at, name, name, {}))
+        for at, name in (("0h", "Added"), ("1h", "Opened"), ("1h", "Ordered"))
+    ]
+    watched = explain_events(program_of(*chain), "u", events, {"u"})
+    told = [(entry.at, entry.trigger, str(entry.what)) for entry in watched.entries]
+    assert (ms("1h") + 2, "third", "ADMITTED") in told
+    assert (ms("1h"), "cart", "CANCELLED") in told
 
 
 def test_every_decision_is_that_of_a_backtest() -> None:

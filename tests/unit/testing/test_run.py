@@ -307,6 +307,37 @@ def test_what_waits_for_an_accepted_message_hears_of_it_at_once() -> None:
     assert [one.passed for one in found] == [True, True]
 
 
+def test_each_of_two_messages_of_one_event_is_heard_of_though_the_first_is_answered_at_once() -> (
+    None
+):
+    at_once = "class: transactional\nwhen: {event: Added}\n"
+    files = {
+        "triggers/one.yaml": f"id: one\npriority: 60\n{at_once}",
+        "triggers/two.yaml": f"id: two\n{at_once}",
+        "triggers/thanks.yaml": "id: thanks\nclass: transactional\n"
+        "when: {outcome: accepted, trigger: one}\n",
+        "triggers/then.yaml": "id: then\nclass: transactional\n"
+        "when: {outcome: accepted, trigger: two}\ntests:\n"
+        "- {name: fires, with: [one, two, thanks], events: [{at: 0s, event: Added}],"
+        " expect: [{at: 1ms, outcome: ADMITTED}]}\n",
+    }
+    (found,) = [run_case(case) for case in cases_of(load_workspace(files))]
+    assert found.passed, found
+
+
+def test_a_cancel_at_the_deadline_wins_though_a_message_of_that_moment_is_answered() -> None:
+    files = {
+        "triggers/one.yaml": "id: one\nwhen: {event: Seen}\n",
+        "triggers/thanks.yaml": "id: thanks\nwhen: {outcome: accepted, trigger: one}\n",
+        "triggers/cart.yaml": "id: cart\nwhen: {event: Added}\nunless: {event: Ordered}\n"
+        "wait: 1h\ntests:\n- {name: cancels, with: [one, thanks], events: [{at: 0s, event: Added},"
+        " {at: 1h, event: Seen}, {at: 1h, event: Ordered}],"
+        " expect: [{at: 1h, outcome: CANCELLED}]}\n",
+    }
+    (found,) = [run_case(case) for case in cases_of(load_workspace(files))]
+    assert found.passed, found
+
+
 VARIED = AT_ONCE + (
     "message: {push: {title: Hi, body: b}}\n"
     "experiment:\n"
