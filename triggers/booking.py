@@ -29,7 +29,16 @@ from triggers.identity import delivery_id
 from triggers.patterns.base import Activation
 from triggers.program import CompiledTrigger, Program, Step
 from triggers.rotation import take_turn
-from triggers.state import PENDING_MAX, Bundle, Held, Pending, Progress, Settling, UserState
+from triggers.state import (
+    PENDING_MAX,
+    Bundle,
+    Held,
+    Pending,
+    Progress,
+    Settling,
+    UserState,
+    Waiting,
+)
 from triggers.windows import zone_of
 
 
@@ -48,24 +57,15 @@ def propose(
 def close_bundle(
     program: Program, user: str, state: UserState, bundle: Bundle, due: int, out: Effects
 ) -> list[Candidate]:
-    """One candidate of all that waited, except those whose own `per` value is cooling down."""
+    """One candidate of all that waited; those of a removed trigger are PAUSED."""
     trigger = program.triggers.get(bundle.trigger)
+    if trigger is not None:
+        return [bundles.candidate_of(trigger, user, due, bundle.waiting)]
     at = max(due, state.decided_at)
-    ready = []
     for waiting in bundle.waiting:
-        reason: Reason | None = Reason.PAUSED
-        if trigger is not None:
-            alone = bundles.candidate_of(trigger, user, due, [waiting])
-            reason = check_cooldown(alone, state, at)
-        if reason is None:
-            ready.append(waiting)
-        else:
-            revision = trigger.revision if trigger else 0
-            how = Outcome.SUPPRESSED
-            conclude(
-                out, ended_waiting(bundle.trigger, waiting, user, revision, at, how, reason, None)
-            )
-    return [bundles.candidate_of(trigger, user, due, ready)] if trigger and ready else []
+        how, why = Outcome.SUPPRESSED, Reason.PAUSED
+        conclude(out, ended_waiting(bundle.trigger, waiting, user, 0, at, how, why, None))
+    return []
 
 
 def candidate_of(
@@ -90,6 +90,8 @@ def _admit(
 ) -> None:
     """Decide one candidate at decision time `at`; book it when it is admitted."""
     trigger = candidate.trigger
+    if candidate.items:
+        candidate = _without_cooling(candidate, state, at, out)
     if out.on_admission is not None:
         out.on_admission(candidate, state, at)
     state.decided_at = at
@@ -144,6 +146,27 @@ def _admit(
             out,
             ended_waiting(trigger.id, waiting, user, revision, at, how, reason, delivery, variant),
         )
+
+
+def _without_cooling(candidate: Candidate, state: UserState, at: int, out: Effects) -> Candidate:
+    """A bundle without the items whose own `per` value cools down; where all do, it is refused as a
+    whole. Looked at when it is decided: what waited for settle or its hours may have been told
+    meanwhile in another bundle."""
+    trigger, user, due = candidate.trigger, candidate.user, candidate.due_ms
+    if not trigger.cooldown_per_ms:
+        return candidate
+    ready: list[Waiting] = []
+    cooling: list[Waiting] = []
+    for waiting in candidate.items:
+        alone = bundles.candidate_of(trigger, user, due, [waiting])
+        (cooling if check_cooldown(alone, state, at) else ready).append(waiting)
+    if not ready or not cooling:
+        return candidate
+    how, why, revision = Outcome.SUPPRESSED, Reason.COOLDOWN, trigger.revision
+    for waiting in cooling:
+        conclude(out, ended_waiting(trigger.id, waiting, user, revision, at, how, why, None))
+    rest = bundles.candidate_of(trigger, user, due, ready)
+    return msgspec.structs.replace(rest, settled=candidate.settled, held_at=candidate.held_at)
 
 
 def _would(candidate: Candidate, state: UserState, at: int) -> str:

@@ -62,15 +62,8 @@ class User:
             closing = [bundle for bundle in self.open if bundle["close"] <= due]
             self.open = [bundle for bundle in self.open if bundle["close"] > due]
             at = max(due, self.last_decision)
-            for bundle in closing:
-                ready = []
-                for one in bundle["waiting"]:
-                    if self.cools(one, at):
-                        yield self.row(one, at, "SUPPRESSED", "COOLDOWN")
-                    else:
-                        ready.append(one)
-                if ready:
-                    group.append({**ready[0], "due": due, "items": ready})
+            for items in (bundle["waiting"] for bundle in closing):
+                group.append({**items[0], "due": due, "items": items})
             if self.competing:
                 self.competing += [{**one, "since": at} for one in group if competes(one)]
                 group = [one for one in group if not competes(one)]
@@ -110,6 +103,12 @@ class User:
 
     def admit(self, one: Any, at: int) -> Iterator[Row]:
         items = one.get("items", [one])
+        cooling = [item for item in items if self.cools(item, at)]
+        if 0 < len(cooling) < len(items):
+            for item in cooling:
+                yield self.row(item, at, "SUPPRESSED", "COOLDOWN")
+            items = [item for item in items if item not in cooling]
+            one = {**one, **items[0], "due": one["due"], "items": items}
         reason = self.refusal(one, at)
         if reason is None:
             expires = one["due"] + one["trigger"]["expires"][one["step"]]

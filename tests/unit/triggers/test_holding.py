@@ -208,6 +208,48 @@ def test_a_cancel_takes_one_candidate_out_of_a_held_bundle() -> None:
     assert user.lines == ["1d2h cart m0 CANCELLED", "1d9h cart m1 ADMITTED"]
 
 
+def test_an_item_that_another_bundle_has_told_while_it_was_held_is_left_out() -> None:
+    user = night(
+        {
+            **CART,
+            "class": "transactional",
+            "per": "properties.item",
+            "cooldown": {"per": "7d"},
+            "bundle": {"window": "1h"},
+            "send_at": {"between": ["09:00", "21:00"]},
+        }
+    )
+    user.event("20h", "Added", item="b")
+    user.event("20h", "Added", item="a")
+    user.event("23h", "Added", item="a")
+    user.fire("5d")
+    assert user.lines == [
+        "1d9h cart m2 ADMITTED",
+        "1d9h cart m1 COOLDOWN",
+        "1d9h cart m0 ADMITTED",
+    ]
+    assert [len(delivery.items) for delivery in user.effects.deliveries] == [1, 1]
+
+
+def test_a_bundle_all_of_which_is_cooling_down_is_refused_as_one() -> None:
+    user = User(
+        program_of(
+            hello(per="properties.item", cooldown={"per": "7d"}, bundle={"window": "1h"}),
+        )
+    )
+    for at in ("0h", "2h"):
+        for item in "ab":
+            user.event(at, "Opened", item=item)
+    user.fire("1d")
+    assert [line.split()[2:] for line in user.lines] == [
+        ["m0", "ADMITTED"],
+        ["m1", "BUNDLED"],
+        ["m2", "COOLDOWN"],
+        ["m3", "COOLDOWN"],
+    ]
+    assert [line.what for line in user.effects.journal] == ["ADMITTED", "COOLDOWN"]
+
+
 def test_a_step_of_a_series_that_is_held_leaves_the_next_one_its_time() -> None:
     push = {"push": {"title": "t", "body": "b"}}
     series = {
