@@ -15,7 +15,7 @@ from schemas.events import Event
 from schemas.reasons import Reason
 from schemas.records import OutcomeRecord
 from tests.reference.admitting import GIVEN_BACK
-from tests.reference.limits import Merged, Sent
+from tests.reference.limits import Merged, Sent, arm_of
 from tests.reference.setups import BUNDLE, DAY, HOUR, PEOPLE, Setup
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.decide import apply_event, apply_merge, apply_merged, apply_outcome, fire_before
@@ -150,7 +150,7 @@ class World:
         self.parts: dict[str, str] = {}
         self.known = {name: Known(seen={TOKEN: setup.start}) for name in self.shards.states}
         self.moving: list[tuple[str, Known]] = []
-        self.events: dict[str, tuple[int, int, str]] = {}
+        self.events: dict[str, tuple[int, int, str, str]] = {}
 
     def event(
         self, gap: int, person: str, lag: int, name: str, item: str, zone: str | None
@@ -180,7 +180,7 @@ class World:
             properties=properties,
             context=context,
         )
-        self.events[event.message_id] = (self.now, e, properties.get("item", ""))
+        self.events[event.message_id] = (self.now, e, properties.get("item", ""), profile)
         self.put(profile, "event", event)
 
     def outcome(self, gap: int, back: int, reason: str) -> None:
@@ -277,10 +277,12 @@ class World:
         )
         if admitted.activation not in self.events or trigger.id == "left":
             return made
-        a, e, item = self.events[admitted.activation]
+        a, e, item, began_as = self.events[admitted.activation]
         items = [start.get("properties.item") for start, _ in admitted.items]
         waits = HOUR * (1 + admitted.step) if trigger.id in ("cart", "welcome") else 0
-        if trigger.id == "cart" and admitted.variant == "b":
+        # It waits as the arm of the profile has it that it began in.
+        began = replace(made, profile=began_as, begun=e)
+        if trigger.id == "cart" and arm_of(began, self.rules["cart", trigger.revision]) == "b":
             waits = 3 * HOUR
         ready = max(a, e + waits) + admitted.step + policy["settle"]
         ready += BUNDLE if trigger.id == "bundled" else 0
