@@ -82,7 +82,7 @@ class RedisServer(Service):
     def flush(self) -> None:
         """Remove every key of every database and every function."""
         with self.client() as client:
-            client.execute_command("FLUSHALL")
+            client.execute_command("FLUSHALL", "ASYNC")
             client.execute_command("FUNCTION", "FLUSH")
 
     def promote(self) -> None:
