@@ -146,6 +146,9 @@ class Backtest:
             slot = slots.get(user)
             if slot is None:
                 slot = self.held.meet(user)
+                if slot.wake < watermark_ms:
+                    # A timeline begins with the user's first event in this run, polled or not.
+                    self._fire(user, slot, watermark_ms)
                 self.followed.meet(user, slot)
             if slot.merged_into:
                 user, slot = self._follow(slot)
@@ -195,10 +198,12 @@ class Backtest:
         """It could only be credited, and nothing was said to the user, nor will be before `a`."""
         if hits.cancels or hits.starts or hits.errors or hits.notes or hits.consent:
             return False
+        if slot.wake < a:
+            return False
         state = slot.state
         if state is None:
             return slot.packed is None
-        return slot.wake >= a and not (state.touches or state.exposed)
+        return not (state.touches or state.exposed)
 
     def _postponed(self, user: str, slot: Slot, e: int, a: int) -> bool:
         """Note activity in the slot alone; False when a timer of the user may come before it, or

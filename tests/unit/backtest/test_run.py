@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from engine.backtest.run import Backtest
-from engine.backtest.session import Definitions
+from engine.backtest.session import Definitions, ignore, make_run
+from engine.backtest.timelines import Followed
 from engine.backtest.users import Users
 from schemas.decisions import Decision
 from schemas.events import Event, event_name
@@ -244,6 +245,24 @@ def test_what_was_due_to_a_guest_is_accepted_before_they_become_somebody(poll_ev
     ]
     days = {key.trigger: key.day for key in run.funnel if key.stage == "ACCEPTED"}
     assert days == {"cart": T0 // DAY, "second-cart": T0 // DAY}
+
+
+@pytest.mark.parametrize(("user", "other"), [("ann", "bob"), ("bob", "ann")])
+def test_a_goal_credits_what_a_silence_led_to_though_nothing_polled_or_followed_its_user(
+    user: str, other: str
+) -> None:
+    goal = {"goal": {"event": "Order Completed", "within": "30d"}}
+    run = make_run(definitions({**SILENCE, **goal}), ignore)
+    # One of the two is not followed; their silence is due when the goal is met, and not decided.
+    run.followed = Followed(followed_max=1)
+    run.feed(
+        [
+            event(0, user, "Something Else"),
+            event(8 * DAY, other, "Something Else"),
+            event(9 * DAY, user, "Order Completed"),
+        ]
+    )
+    assert run.tally.triggers["silence"].converted == 1
 
 
 @pytest.mark.parametrize("triggers", [(LOOK,), (LOOK, SILENCE)])
