@@ -150,13 +150,14 @@ class Timeline:
         hits = program.hits(event) or NO_HITS
         effects = Effects()
         apply_event(program, user, state, event, a, hits, effects)
-        self._merge(effects)
         own = self.case.trigger.id
         unevaluated = tuple(effects.unevaluated)
         if not any((own, why) in effects.unevaluated for why in _NOT_STARTED):
             self.started |= any(role.trigger.id == own for role in hits.starts)
         self.steps.append(Step(given, event, hits, unevaluated, tuple(state.instances)))
+        # What it says to the user is accepted before the profiles are one, as in a backtest.
         self._collect(state, effects)
+        self._merge(effects)
 
     def _tell(self, given: GivenEvent, outcome: str, a: int) -> None:
         """What became of the last message of a trigger, as the engine's own record says it."""
@@ -187,6 +188,7 @@ class Timeline:
             while merge.moved is not None and (into := self._state(user).merged_into):
                 user = into
             state, a = self._state(user), merge.a
+            self._advance(a)
             if merge.moved is None:
                 apply_merge(program, user, state, merge.known, a, out)
             else:
