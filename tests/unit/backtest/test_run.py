@@ -15,6 +15,7 @@ from engine.backtest.run import Backtest
 from engine.backtest.session import Definitions, ignore, make_run
 from engine.backtest.timelines import Followed
 from engine.backtest.users import Users
+from engine.explain.offline import explain_events
 from schemas.decisions import Decision
 from schemas.events import Event, event_name
 from schemas.reasons import Outcome
@@ -229,6 +230,23 @@ def test_a_cancel_at_the_deadline_wins_though_a_message_of_that_moment_was_answe
     ]
     _, found = decided(chain, events)
     assert ("ann", "cart", HOUR, "CANCELLED") in outcomes(found)
+
+
+def test_what_a_late_start_made_due_is_decided_before_a_message_is_answered() -> None:
+    """As live: a poll comes behind the event, and the outcome behind that."""
+    look = {**UNNAMED_LOOK, "id": "look", "class": "transactional"}
+    late = {"id": "late", "state": "live", "when": {"event": "Product Viewed"}, "wait": "30m"}
+    found = definitions(look, after("second", "look"), late, policies=SPACED)
+    events = history([(DAY, "ann", "Product Viewed", HOUR)])
+    expected = [
+        ("ann", "late", DAY, "ADMITTED"),
+        ("ann", "look", DAY, "ADMITTED"),
+        ("ann", "second", DAY + 1, "SPACING"),
+    ]
+    run, made = decided(found, events, drain=True)
+    assert outcomes(made) == expected
+    told = explain_events(run.program, "ann", events, {"ann"}).entries
+    assert [entry.at - T0 for entry in told if entry.trigger == "late"][-1] == DAY
 
 
 @pytest.mark.parametrize("poll_every", [1, 500])
