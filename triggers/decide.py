@@ -245,8 +245,8 @@ def apply_at_once(
 ) -> None:
     """Apply how a delivery ended where that is known when it is decided: no log holds it.
 
-    It comes right behind the decision and fires no timer: which are due is for the log to say. The
-    decision may be a millisecond ahead of it, and a cancel at F itself still wins."""
+    It fires no timer: who calls it has fired those of before the record that was answered. The
+    decision may be a millisecond ahead of the log, and a cancel at F itself still wins."""
     program = program.for_user(user)
     if _end(program, user, state, record, record.at_ms, out):
         _settle(program, user, state, record.at_ms, out)

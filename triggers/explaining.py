@@ -169,7 +169,7 @@ class Watch:
         found = self._changes(before, out, a, seen)
         found = [self._with_clauses(entry, judged, before, event) for entry in found]
         found += self._unmoved(found, judged, before, out, event, a, seen)
-        self._add(found, out)
+        self._add(found, out, a)
 
     def outcome(self, record: OutcomeRecord, a: int) -> None:
         """How a delivery ended."""
@@ -198,7 +198,7 @@ class Watch:
         apply_merged(self.program, self.user, self.state, moved, a, out, outcome)
         if outcome is None:
             found = self._changes(before, out, a, None, Note.REMEMBERED)
-            self._add([Entry(a, "", What.MERGED), *found], out)
+            self._add([Entry(a, "", What.MERGED), *found], out, a)
         else:
             told = [] if outcome.reason in REACTIONS else [_ended(outcome, a)]
             self._add([*told, *self._changes(before, out, a, None)], out)
@@ -225,7 +225,7 @@ class Watch:
         weighed = named(weigh(candidate, state, at), self.said)
         self._weighed[candidate.trigger.id, candidate.activation, at] = (candidate, weighed)
 
-    def _add(self, entries: list[Entry], out: Effects) -> None:
+    def _add(self, entries: list[Entry], out: Effects, a: int = 0) -> None:
         self.dropped += max(0, len(self.entries) + len(entries) - ENTRIES_MAX)
         self.entries.extend(entries)
         self.decisions += out.decisions
@@ -236,15 +236,18 @@ class Watch:
         self.merges += out.merges
         self._admitted += out.deliveries
         if self._accepts:
-            self._accept()
+            self._accept(a)
 
-    def _accept(self) -> None:
+    def _accept(self, a: int) -> None:
         """Every send is accepted at once, as a backtest has it: nothing stays pending that could be
-        called back, and patterns that wait for it are told."""
+        called back, and patterns that wait for it are told. What a record of log time `a` made due
+        before it is decided first: live, too, a poll comes before the next outcome."""
         self._accepts = False
+        self.advance(a)
         while self._admitted:
             admitted, self._admitted = self._admitted, []
             for delivery in admitted:
+                self.advance(a)
                 self._end(ended_at_once(delivery))
         self._accepts = True
 

@@ -146,6 +146,9 @@ class Backtest:
             slot = slots.get(user)
             if slot is None:
                 slot = self.held.meet(user)
+                if slot.wake < watermark_ms:
+                    # A timeline begins with the user's first event in this run, polled or not.
+                    self._fire(user, slot, watermark_ms)
                 self.followed.meet(user, slot)
             if slot.merged_into:
                 user, slot = self._follow(slot)
@@ -195,10 +198,12 @@ class Backtest:
         """It could only be credited, and nothing was said to the user, nor will be before `a`."""
         if hits.cancels or hits.starts or hits.errors or hits.notes or hits.consent:
             return False
+        if slot.wake < a:
+            return False
         state = slot.state
         if state is None:
             return slot.packed is None
-        return slot.wake >= a and not (state.touches or state.exposed)
+        return not (state.touches or state.exposed)
 
     def _postponed(self, user: str, slot: Slot, e: int, a: int) -> bool:
         """Note activity in the slot alone; False when a timer of the user may come before it, or
@@ -221,7 +226,7 @@ class Backtest:
         state = self.held.state_of(user, slot)
         later = slot.seen > state.seen and catch_up(self.program, state, slot.seen)
         if apply_event(self.program, user, state, event, a, hits, self._effects):
-            self._settle(user, slot, state)
+            self._settle(user, slot, state, a)
         elif later:
             state.due = next_due(self.program, state)
             self._settle(user, slot, state)
@@ -255,7 +260,7 @@ class Backtest:
                 apply_merged(self.program, user, state, moved, a, self._effects, merge.outcome)
             elif apply_merge(self.program, user, state, merge.known, a, self._effects):
                 slot.merged_into = merge.known
-            self._settle(user, slot, state)
+            self._settle(user, slot, state, a)
 
     def _poll(self, limit_ms: int) -> None:
         while (found := self.held.next_due(limit_ms)) is not None:
@@ -271,14 +276,23 @@ class Backtest:
             self._settle(user, slot, state)
         self._settle(user, slot, state)
 
-    def _accept(self, user: str, state: UserState, admitted: list[Admitted]) -> None:
+    def _accept(self, user: str, state: UserState, a: int, admitted: list[Admitted]) -> None:
         """Every message is accepted when it is decided, and a ghost ends there: what is credited,
         what patterns wait for and what reports count goes by that."""
         for delivery in admitted:
+            self._fire_late(user, state, a)
             apply_at_once(self.program, user, state, ended_at_once(delivery), self._effects)
 
-    def _settle(self, user: str, slot: Slot, state: UserState) -> None:
+    def _fire_late(self, user: str, state: UserState, a: int) -> None:
+        """Live a poll comes behind the record of log time `a`, before any outcome: what it made due
+        in the past, as a start that is told late does, is decided first."""
+        if 0 < state.due < a:
+            fire_before(self.program, user, state, a, self._effects)
+
+    def _settle(self, user: str, slot: Slot, state: UserState, a: int = 0) -> None:
+        """After a change by a record appended at `a`, 0 for a timer."""
         effects = self._effects
+        self._fire_late(user, state, a)
         while effects.deliveries:
             # Every send is accepted at once: nothing stays pending that could be called back. What
             # is sent because of that has its turn next.
@@ -287,7 +301,7 @@ class Backtest:
             if self._renders is not None:
                 for delivery in admitted:
                     self._renders.look(delivery)
-            self._accept(user, state, admitted)
+            self._accept(user, state, a, admitted)
         slot.seen = state.seen
         slot.wake = state.due or FOREVER_MS
         if slot.wake < slot.queued:

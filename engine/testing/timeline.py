@@ -7,6 +7,8 @@ Time goes on after the last event until nothing is pending, or up to `until`. Wh
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace
+
 from engine.delivery.render import Renderer
 from engine.testing.cases import Case
 from engine.testing.waiting import Waits, waiting_of
@@ -150,13 +152,14 @@ class Timeline:
         hits = program.hits(event) or NO_HITS
         effects = Effects()
         apply_event(program, user, state, event, a, hits, effects)
-        self._merge(effects)
         own = self.case.trigger.id
         unevaluated = tuple(effects.unevaluated)
         if not any((own, why) in effects.unevaluated for why in _NOT_STARTED):
             self.started |= any(role.trigger.id == own for role in hits.starts)
         self.steps.append(Step(given, event, hits, unevaluated, tuple(state.instances)))
-        self._collect(state, effects)
+        # What it says to the user is accepted before the profiles are one, as in a backtest.
+        self._collect(user, state, effects, a)
+        self._merge(effects)
 
     def _tell(self, given: GivenEvent, outcome: str, a: int) -> None:
         """What became of the last message of a trigger, as the engine's own record says it."""
@@ -176,7 +179,7 @@ class Timeline:
         event, unsent = outcome_event(record, a), "" if delivery else trigger
         unevaluated = tuple(effects.unevaluated)
         self.steps.append(Step(given, event, NO_HITS, unevaluated, tuple(state.instances), unsent))
-        self._collect(state, effects)
+        self._collect(user, state, effects, a)
 
     def _merge(self, effects: Effects) -> None:
         """What the shards of two profiles tell each other, at once."""
@@ -191,8 +194,8 @@ class Timeline:
                 apply_merge(program, user, state, merge.known, a, out)
             else:
                 apply_merged(program, user, state, merge.moved, a, out, merge.outcome)
+            self._collect(user, state, out, a)
             self._merge(out)
-            self._collect(state, out)
 
     def _state(self, user: str) -> UserState:
         """A user is met with the devices, consent and traits the test gives them."""
@@ -235,9 +238,12 @@ class Timeline:
                 return
             state, effects = self._states[user], Effects()
             fire_before(self.case.program, user, state, due + 1, effects)
-            self._collect(state, effects)
+            self._collect(user, state, effects)
 
-    def _collect(self, state: UserState, effects: Effects) -> None:
+    def _collect(self, user: str, state: UserState, effects: Effects, a: int = 0) -> None:
+        """Every send is accepted at once, as in a backtest, and what is sent because of that has
+        its turn next. What the record of log time `a` made due before it is decided first."""
+        fire_before(self.case.program, user, state, a, effects)
         self.waited |= waiting_of(state)
         deliveries = {admitted.delivery_id: admitted for admitted in effects.deliveries}
         aborted: set[str] = set()
@@ -249,31 +255,21 @@ class Timeline:
             self.got.append(got)
             if found is not None and got.reason == Reason.TEMPLATE_ABORT:
                 aborted.add(found.delivery_id)
+        following = Effects()
         for name, admitted in deliveries.items():
+            record = ended_at_once(admitted)
             if name in aborted:
-                self._abort(state, admitted)
-                continue
-            if not admitted.ghost:
+                # The text did not want to be sent: what the message took is given back.
+                record = replace(record, reason=Reason.TEMPLATE_ABORT)
+            elif not admitted.ghost:
                 self._sent[admitted.user, admitted.trigger.id] = name
-            # Every send is accepted at once, as in a backtest.
-            self._accept(state, admitted)
+            fire_before(self.case.program, user, state, a, following)
+            apply_at_once(self.case.program, user, state, record, following)
+        if deliveries:
+            self._collect(user, state, following, a)
         pattern = self.case.program.triggers[self.case.trigger.id].pattern
         self.started |= any(got.trigger == self.case.trigger.id for got in self.got)
         self.started |= pattern.due(state) > 0
-
-    def _accept(self, state: UserState, admitted: Admitted) -> None:
-        """Tell the patterns that wait for it; what they admit is collected in its turn."""
-        effects = Effects()
-        apply_at_once(self.case.program, admitted.user, state, ended_at_once(admitted), effects)
-        self._collect(state, effects)
-
-    def _abort(self, state: UserState, admitted: Admitted) -> None:
-        """The text did not want to be sent: what the message took is given back."""
-        user, trigger, at_ms = admitted.user, admitted.trigger.id, admitted.decided_at_ms
-        record = OutcomeRecord(admitted.delivery_id, user, trigger, Reason.TEMPLATE_ABORT, at_ms)
-        effects = Effects()
-        apply_at_once(self.case.program, user, state, record, effects)
-        self._collect(state, effects)
 
     def _outcome(self, decision: Decision, admitted: Admitted | None) -> Got:
         title = body = error = None

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from engine.backtest.run import Backtest
-from engine.backtest.session import Definitions
+from engine.backtest.session import Definitions, ignore, make_run
+from engine.backtest.timelines import Followed
 from engine.backtest.users import Users
+from engine.explain.offline import explain_events
 from schemas.decisions import Decision
 from schemas.events import Event, event_name
 from schemas.reasons import Outcome
@@ -230,6 +232,23 @@ def test_a_cancel_at_the_deadline_wins_though_a_message_of_that_moment_was_answe
     assert ("ann", "cart", HOUR, "CANCELLED") in outcomes(found)
 
 
+def test_what_a_late_start_made_due_is_decided_before_a_message_is_answered() -> None:
+    """As live: a poll comes behind the event, and the outcome behind that."""
+    look = {**UNNAMED_LOOK, "id": "look", "class": "transactional"}
+    late = {"id": "late", "state": "live", "when": {"event": "Product Viewed"}, "wait": "30m"}
+    found = definitions(look, after("second", "look"), late, policies=SPACED)
+    events = history([(DAY, "ann", "Product Viewed", HOUR)])
+    expected = [
+        ("ann", "late", DAY, "ADMITTED"),
+        ("ann", "look", DAY, "ADMITTED"),
+        ("ann", "second", DAY + 1, "SPACING"),
+    ]
+    run, made = decided(found, events, drain=True)
+    assert outcomes(made) == expected
+    told = explain_events(run.program, "ann", events, {"ann"}).entries
+    assert [entry.at - T0 for entry in told if entry.trigger == "late"][-1] == DAY
+
+
 @pytest.mark.parametrize("poll_every", [1, 500])
 def test_what_was_due_to_a_guest_is_accepted_before_they_become_somebody(poll_every: int) -> None:
     events = [
@@ -244,6 +263,24 @@ def test_what_was_due_to_a_guest_is_accepted_before_they_become_somebody(poll_ev
     ]
     days = {key.trigger: key.day for key in run.funnel if key.stage == "ACCEPTED"}
     assert days == {"cart": T0 // DAY, "second-cart": T0 // DAY}
+
+
+@pytest.mark.parametrize(("user", "other"), [("ann", "bob"), ("bob", "ann")])
+def test_a_goal_credits_what_a_silence_led_to_though_nothing_polled_or_followed_its_user(
+    user: str, other: str
+) -> None:
+    goal = {"goal": {"event": "Order Completed", "within": "30d"}}
+    run = make_run(definitions({**SILENCE, **goal}), ignore)
+    # One of the two is not followed; their silence is due when the goal is met, and not decided.
+    run.followed = Followed(followed_max=1)
+    run.feed(
+        [
+            event(0, user, "Something Else"),
+            event(8 * DAY, other, "Something Else"),
+            event(9 * DAY, user, "Order Completed"),
+        ]
+    )
+    assert run.tally.triggers["silence"].converted == 1
 
 
 @pytest.mark.parametrize("triggers", [(LOOK,), (LOOK, SILENCE)])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.backtest.run import POLL_EVERY
 from engine.backtest.saved import FILE_NAME, StateRefused
 from engine.backtest.session import Definitions, Session
 from engine.files import Batch, batch_of
@@ -77,6 +78,18 @@ def test_a_goal_of_the_next_run_credits_a_message_of_the_run_before(tmp_path: Pa
     run_session(found, [event(0, "ann", "Product Viewed")], tmp_path)
     after, _ = run_session(found, [event(HOUR, "ann", "Order Completed")], tmp_path)
     assert after.run.tally.triggers["look"].converted == 1
+
+
+@pytest.mark.parametrize("polled", [False, True])
+def test_a_timeline_begins_with_the_first_event_in_its_run(tmp_path: Path, polled: bool) -> None:
+    found = definitions(CART)
+    run_session(found, [event(0, "ann", "Product Added")], tmp_path)
+    others = [event(2 * HOUR, "bob", "Something Else") for _ in range(polled * POLL_EVERY)]
+    mine = [event(3 * HOUR, "ann", "Product Added"), event(5 * HOUR, "ann", "Something Else")]
+    session, lines = run_session(found, [*others, *mine], tmp_path)
+    assert len(lines) == 2
+    (one,) = session.run.followed.shown()
+    assert [entry.what for entry in one.entries] == ["Product Added", "ADMITTED", "Something Else"]
 
 
 def test_row_numbers_go_on_where_the_last_run_stopped(tmp_path: Path) -> None:

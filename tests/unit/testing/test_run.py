@@ -338,6 +338,61 @@ def test_a_cancel_at_the_deadline_wins_though_a_message_of_that_moment_is_answer
     assert found.passed, found
 
 
+@pytest.mark.parametrize(
+    ("waits", "told", "at"), [("", "1h", "3600001ms"), ("wait: 30m\n", "20m", "3000001ms")]
+)
+def test_what_an_identify_leads_to_is_accepted_before_the_profiles_are_one(
+    waits: str, told: str, at: str
+) -> None:
+    """Else the guest's message would be too near to the second one, which a backtest admits."""
+    files = {
+        "policy.yaml": "default: {spacing: 2h, grace: 0s}\n",
+        "triggers/look.yaml": "id: look\nwhen: {event: Seen}\n",
+        "triggers/hello.yaml": "id: hello\nclass: transactional\n"
+        "when: {trait: plan, from: free, to: pro}\n" + waits,
+        "triggers/second.yaml": "id: second\nwhen: {outcome: accepted, trigger: hello}\ntests:\n"
+        "- {name: fires, with: [look, hello], traits: {plan: free}, events: [\n"
+        "  {at: 0s, event: Seen, anonymous: eve},\n"
+        f"  {{at: 1h, occurred_at: {told}, type: identify, user: ann, anonymous: eve,"
+        " traits: {plan: pro}}],\n"
+        f"  expect: [{{at: {at}, user: ann, outcome: ADMITTED}}]}}\n",
+    }
+    (found,) = [run_case(case) for case in cases_of(load_workspace(files))]
+    assert found.passed, found.lines
+
+
+def test_what_follows_every_message_of_one_event_has_the_same_turn() -> None:
+    at_once = "class: transactional\nwhen: "
+    chain = (("third", "second"), ("fourth", "third"), ("other", "first"))
+    files = {
+        f"triggers/{name}.yaml": f"id: {name}\n{at_once}{{outcome: accepted, trigger: {before}}}\n"
+        for name, before in chain
+    }
+    files |= {
+        "triggers/first.yaml": f"id: first\n{at_once}{{event: Added}}\n",
+        "triggers/second.yaml": f"id: second\npriority: 60\n{at_once}{{event: Added}}\n",
+    }
+    files["triggers/other.yaml"] += (
+        "tests:\n- {name: fires, with: [first, second, third, fourth], events: [{at: 0s,"
+        " event: Added}], expect: [{at: 1ms, outcome: ADMITTED}]}\n"
+    )
+    (found,) = [run_case(case) for case in cases_of(load_workspace(files))]
+    assert found.passed, found.lines
+
+
+def test_what_a_late_start_made_due_is_decided_before_a_message_is_answered() -> None:
+    files = {
+        "policy.yaml": "default: {spacing: 2h, grace: 0s}\n",
+        "triggers/look.yaml": "id: look\nclass: transactional\nwhen: {event: Added}\n",
+        "triggers/second.yaml": "id: second\nwhen: {outcome: accepted, trigger: look}\n",
+        "triggers/cart.yaml": "id: cart\nwhen: {event: Added}\nwait: 30m\ntests:\n"
+        "- {name: fires, with: [look, second], events: [{at: 2h, occurred_at: 1h, event: Added}],"
+        " expect: [{at: 2h, outcome: ADMITTED}]}\n",
+    }
+    (found,) = [run_case(case) for case in cases_of(load_workspace(files))]
+    assert found.passed, found.lines
+
+
 VARIED = AT_ONCE + (
     "message: {push: {title: Hi, body: b}}\n"
     "experiment:\n"
