@@ -145,7 +145,9 @@ class Watch:
         self.merges: list[Merge] = []
         self._accepts = accepts
         self._admitted: list[Admitted] = []
-        self._weighed: dict[tuple[str, str, int], tuple[Candidate, tuple[Weighed, ...]]] = {}
+        # In their order: two messages of one activation, of a series or of two profiles that are
+        # one by now, may come out of a hold or a settle window at the same moment.
+        self._weighed: dict[tuple[str, str, int], list[tuple[Candidate, tuple[Weighed, ...]]]] = {}
 
     def activate(self, program: Program, a: int) -> None:
         """From here on this version decides; every timer with F < a fires first."""
@@ -223,7 +225,8 @@ class Watch:
 
     def _weigh(self, candidate: Candidate, state: UserState, at: int) -> None:
         weighed = named(weigh(candidate, state, at), self.said)
-        self._weighed[candidate.trigger.id, candidate.activation, at] = (candidate, weighed)
+        key = (candidate.trigger.id, candidate.activation, at)
+        self._weighed.setdefault(key, []).append((candidate, weighed))
 
     def _add(self, entries: list[Entry], out: Effects, a: int = 0) -> None:
         self.dropped += max(0, len(self.entries) + len(entries) - ENTRIES_MAX)
@@ -271,8 +274,8 @@ class Watch:
         """What the core did, told by its decisions and by the state it left. `note`: why, where it
         was no event and no timer."""
         found = [self._decided(decision, seen, note) for decision in out.decisions]
-        for (trigger, activation, moment), (candidate, checks) in self._weighed.items():
-            found.append(
+        for (trigger, activation, moment), weighed in self._weighed.items():
+            found += [
                 Entry(
                     moment,
                     trigger,
@@ -282,7 +285,8 @@ class Watch:
                     per=candidate.per,
                     checks=checks,
                 )
-            )
+                for candidate, checks in weighed
+            ]
         found += _armed(before, self.state, at, seen)
         found += _collected(before, self.state, at, seen)
         found += _settling(before, self.state, at, seen)
@@ -302,7 +306,8 @@ class Watch:
 
     def _decided(self, decision: Decision, seen: Seen | None, note: Note | None) -> Entry:
         key = (decision.trigger, decision.activation, decision.at_ms)
-        candidate, checks = self._weighed.pop(key, (None, ()))
+        weighed = self._weighed.get(key)
+        candidate, checks = weighed.pop(0) if weighed else (None, ())
         return Entry(
             at=decision.at_ms,
             trigger=decision.trigger,

@@ -329,3 +329,25 @@ def test_a_ghost_shows_its_arm_and_a_passed_control_check_the_variant() -> None:
         assert (control.values["bucket"] < 5_000) == (control.reason is Reason.CONTROL)
         assert _check(entry, "global_control").values["size"] == 200
     assert seen == {"control": Reason.CONTROL, "a": None}
+
+
+def test_of_two_messages_of_one_activation_at_one_moment_each_shows_its_own_checks() -> None:
+    push = {"push": {"title": "a", "body": "b"}}
+    user = Watched(
+        {
+            "id": "s",
+            "state": "live",
+            "when": {"event": "Added"},
+            "series": [{"after": "1h", "message": "m1"}, {"after": "2h", "message": "m2"}],
+            "messages": {"m1": push, "m2": push},
+            "send_at": {"between": ["12:00", "20:00"]},
+        }
+    )
+    user.event("0s", "Added")
+    user.watch.advance(ms("1d"))
+    decided = [entry for entry in user.watch.entries if entry.what in ("ADMITTED", "SUPPRESSED")]
+    assert [entry.reason for entry in decided] == [None, Reason.LOWER_PRIORITY]
+    for entry in decided:
+        reasons = [check.reason for check in entry.checks]
+        assert reasons
+        assert next(filter(None, reasons), None) == entry.reason
