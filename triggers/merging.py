@@ -23,7 +23,7 @@ from triggers.endings import ended, ended_waiting
 from triggers.exposure import is_marketing
 from triggers.funnel import conclude
 from triggers.notes import absorb_notes
-from triggers.program import Program
+from triggers.program import CompiledTrigger, Program
 from triggers.reach import absorb_reached
 from triggers.rotation import unite_texts
 from triggers.state import (
@@ -259,6 +259,22 @@ def _move(program: Program, state: UserState, instance: Instance) -> None:
     kept = later if restarts else earlier
     if kept is not current:
         state.instances[state.instances.index(current)] = kept
+    if trigger is not None and restarts:
+        _go_on(trigger, earlier, later)
+    elif later.start_e > earlier.start_e:
+        # Sent again when the instance has ended, it would look like a new start.
+        kept.chain_e = absence.last_start_e(later)
+
+
+def _go_on(trigger: CompiledTrigger, earlier: Instance, later: Instance) -> None:
+    """The chain of restarts goes on in the later start, unless its series has begun to speak."""
+    if any(one.progress is not None and one.progress.step > 0 for one in (earlier, later)):
+        return
+    chain_e = min(one.chain_e or one.start_e for one in (earlier, later))
+    later.chain_e = chain_e
+    if trigger.restart_at_most_ms:
+        _, grace_ms, *_ = trigger.steps[0]
+        later.fire_at = min(later.fire_at, chain_e + trigger.restart_at_most_ms + grace_ms)
 
 
 def _end_the_cancelled(program: Program, user: str, state: UserState, a: int, out: Effects) -> None:

@@ -1,0 +1,56 @@
+"""Profiles become one: what each of them waited for is what one profile would have waited for."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.triggers.user import CART, User, ms, program_of
+from triggers.decide import apply_merged
+from triggers.merging import freeze
+
+
+def both(document: dict[str, Any]) -> tuple[User, User]:
+    program = program_of(document)
+    return User(program, name="guest"), User(program)
+
+
+def unite(guest: User, known: User, at: str) -> None:
+    moved = freeze(guest.name, guest.state, known.name)
+    assert moved is not None
+    apply_merged(known.program, known.name, known.state, moved, ms(at), known.effects)
+
+
+@pytest.mark.parametrize("guest_first", [True, False])
+def test_a_chain_of_restarts_fires_at_the_latest_then_across_a_merge(guest_first: bool) -> None:
+    guest, known = both({**CART, "restart_at_most": "3h"})
+    first, second = (guest, known) if guest_first else (known, guest)
+    first.event("0s", "Added", id="first")
+    second.event("90m", "Added", id="second")
+    unite(guest, known, "95m")
+    assert known.state.due == ms("3h")
+    known.event("100m", "Added", id="third")
+    known.fire("1d")
+    assert known.lines == ["3h cart third ADMITTED"]
+
+
+def test_a_start_that_keep_kept_out_at_a_merge_is_no_new_start_when_it_is_sent_again() -> None:
+    guest, known = both({**CART, "on_repeat": "keep"})
+    guest.event("0s", "Added", id="first")
+    known.event("1h", "Added", e="59m", id="second")
+    unite(guest, known, "90m")
+    known.event("3h", "Added", e="59m", id="second")
+    known.fire("1d")
+    assert known.lines == ["2h cart first ADMITTED"]
+
+
+def test_a_series_that_has_begun_to_speak_begins_no_chain_at_a_merge() -> None:
+    push = {"push": {"title": "a", "body": "b"}}
+    series = [{"after": "1h", "message": "m1"}, {"after": "10h", "message": "m2"}]
+    document = {key: value for key, value in CART.items() if key not in ("wait", "message")}
+    said = {"series": series, "messages": {"m1": push, "m2": push}, "restart_at_most": "10h"}
+    guest, known = both({**document, **said})
+    guest.event("0s", "Added", id="first")
+    guest.fire("9h")
+    known.event("9h30m", "Added", id="second")
+    unite(guest, known, "9h40m")
+    assert known.state.due == ms("10h30m")
