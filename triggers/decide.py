@@ -201,6 +201,8 @@ def _absorb(
     zones = (state.zone, moved.zone)
     absorb(program, user, state, moved, a, out)
     instances.count(state, 1, out)
+    if moved.traits:
+        booking.recall_untrue(program, state, a, out)
     if state.held and (state.zone != zones[0] or (moved.held and state.zone != zones[1])):
         holding.look_again(program, user, state, a)
     holding.bound(program, user, state, a, out)

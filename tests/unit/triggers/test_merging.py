@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.triggers.user import CART, User, ms, program_of
+from schemas.reasons import Reason
+from tests.unit.triggers.test_audience import identify
+from tests.unit.triggers.user import CART, HELLO, User, ms, program_of
 from triggers.decide import apply_merged
+from triggers.effects import Recall
 from triggers.merging import freeze
 
 
@@ -54,3 +57,15 @@ def test_a_series_that_has_begun_to_speak_begins_no_chain_at_a_merge() -> None:
     known.event("9h30m", "Added", id="second")
     unite(guest, known, "9h40m")
     assert known.state.due == ms("10h30m")
+
+
+@pytest.mark.parametrize("told", ["pro", None])
+def test_a_trait_that_a_guest_brings_calls_back_what_is_no_longer_true(told: str | None) -> None:
+    guest, known = both({**HELLO, "still": {"traits.plan": {"exists": False}}})
+    known.event("1s", "Opened")
+    if told is not None:
+        identify(guest, "2s", plan=told)
+    unite(guest, known, "3s")
+    (delivery,) = known.effects.deliveries
+    called_back = [Recall(delivery.delivery_id, ms("3s"), Reason.NO_LONGER_TRUE)]
+    assert known.effects.cancelled == (called_back if told else [])
