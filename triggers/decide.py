@@ -199,12 +199,14 @@ def _absorb(
 ) -> None:
     instances.count(state, -1, out)
     zones = (state.zone, moved.zone)
+    own = list(state.held)
     absorb(program, user, state, moved, a, out)
     instances.count(state, 1, out)
     if moved.traits:
         booking.recall_untrue(program, state, a, out)
-    if state.held and (state.zone != zones[0] or (moved.held and state.zone != zones[1])):
-        holding.look_again(program, user, state, a)
+    for zone, held in zip(zones, (own, moved.held), strict=True):
+        if held and state.zone != zone:
+            holding.look_again(program, user, state, held, a)
     holding.bound(program, user, state, a, out)
     if state.consent is not None:
         recall_forbidden(program, state, a, out)
@@ -505,7 +507,7 @@ def _learn(
     if program.zoned and learn_zone(state, event):
         learnt = True
         if state.held:
-            holding.look_again(program, user, state, a)
+            holding.look_again(program, user, state, state.held, a)
     if learnt:
         for trigger in program.watching:
             trigger.pattern.on_learnt(state, a)

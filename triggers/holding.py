@@ -104,11 +104,12 @@ def withdraw(program: Program, user: str, state: UserState, out: Effects) -> boo
     return found
 
 
-def look_again(program: Program, user: str, state: UserState, a: int) -> None:
-    """The user's time zone has changed: hours open earlier or later than was thought."""
-    for held in state.held:
+def look_again(program: Program, user: str, state: UserState, found: list[Held], a: int) -> None:
+    """These were held by the clock of another time zone than the user's: hours open earlier or
+    later than was thought."""
+    for held in found:
         trigger = program.triggers.get(held.trigger)
-        if trigger is None:
+        if trigger is None or not held.waiting:
             continue
         # As one that comes now: its usual hour is another one by the new clock.
         candidate = msgspec.structs.replace(_candidate_of(trigger, user, held), held_at=0)

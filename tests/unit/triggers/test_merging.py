@@ -69,3 +69,19 @@ def test_a_trait_that_a_guest_brings_calls_back_what_is_no_longer_true(told: str
     (delivery,) = known.effects.deliveries
     called_back = [Recall(delivery.delivery_id, ms("3s"), Reason.NO_LONGER_TRUE)]
     assert known.effects.cancelled == (called_back if told else [])
+
+
+@pytest.mark.parametrize("zone", ["", "Asia/Almaty"])
+def test_a_guests_message_waits_for_its_usual_hour_across_a_merge_where_the_zone_stays(
+    zone: str,
+) -> None:
+    guest, known = both({**HELLO, "send_at": "usual_hour"})
+    guest.state.zone, known.state.zone = "Asia/Almaty", zone
+    # By their clock the guest is there at 14:00, the known user at 17:00.
+    for user, hour, weight in ((guest, 14, 160), (known, 17, 1600)):
+        user.state.usual = [ms("0s") // 3_600_000, {hour: weight}]
+    guest.event("10h", "Opened", id="opened")
+    assert [held.release_at for held in guest.state.held] == [ms("33h")]
+    unite(guest, known, "12h")
+    known.fire("30d")
+    assert known.lines == ["1d9h hello opened ADMITTED"]
