@@ -312,3 +312,12 @@ def test_a_delivery_larger_than_a_record_keeps_its_first_items() -> None:
     ((_, message),) = delivery_messages(user.effects, Origin(0, 1, Topics()))
     assert len(message.value) <= DELIVERY_BYTES_MAX
     assert len(decode_delivery(message.value).items) == 8
+
+
+def test_of_two_steps_that_are_held_together_the_later_one_is_sent() -> None:
+    steps = [{"after": "1h", "message": "first"}, {"after": "2h", "message": "second"}]
+    user = series(series=steps, send_at={"between": ["12:00", "20:00"]})
+    user.event("0s", "Signed Up")
+    user.fire("10d")
+    assert user.lines == ["12h s m0 ADMITTED", "12h s m0 LOWER_PRIORITY"]
+    assert said(user) == [(1, "second")]
