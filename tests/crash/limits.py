@@ -156,7 +156,9 @@ def limits_hold_where_it_was_decided(
         known = [one for name in evidence.meaning.kin_of(user) for one in taken[name]]
         if reason == LOST:
             won = {one.delivery_id for one in known if one.at_ms == decided.at_ms and not one.own}
-            if row.get("by") not in won:
+            by = row.get("by")
+            # Who is decided late, behind a merge, may lose to a message that has ended by then.
+            if by not in won and (by or not won or not won <= evidence.outcomes.keys()):
                 yield f"{decided} of {user} lost to {row.get('by')}, at that moment won {won}", user
         elif not (why := _reasons(decided, reason, known)):
             yield f"{decided} of {user} was refused for {reason}, which nothing explains", user

@@ -12,7 +12,8 @@ import pytest
 from engine.stream.outbox import Entry, OutMessage, pack_entry
 from tests.crash.checker import check
 from tests.crash.evidence import Claimed, Ended, Evidence, Push
-from tests.crash.findings import Allowance
+from tests.crash.findings import Allowance, Findings
+from tests.crash.limits import limits_hold_where_it_was_decided
 from tests.crash.model import Key, Merged
 from tests.crash.samples import T0, USER, evidence_of, log_of_one_moment, published, usual_evidence
 from tests.crash.triggers import (
@@ -240,6 +241,16 @@ async def test_who_loses_without_a_winner_of_the_same_moment_is_wrongly_refused(
     (earlier,) = evidence.decided.rows[Key(OFFER_ID, USER, "m2")]
     with pytest.raises(AssertionError, match=f"lost to {earlier['by']}, at that moment won"):
         check(evidence, Allowance())
+
+
+async def test_who_loses_names_the_winner_unless_its_outcome_may_be_known(tmp_path: Any) -> None:
+    evidence = await evidence_of(log_of_one_moment(), tmp_path)
+    (lost,) = evidence.decided.rows[Key(OFFER_ID, USER, "m2")]
+    winner, lost["by"] = lost["by"], None
+    assert list(limits_hold_where_it_was_decided(evidence, Allowance(), Findings())) == []
+    del evidence.outcomes[winner]
+    ((fault, user),) = limits_hold_where_it_was_decided(evidence, Allowance(), Findings())
+    assert (user, "lost to None, at that moment won" in fault) == (USER, True)
 
 
 @pytest.mark.parametrize("reason", ["SPACING", "FREQUENCY_CAP"])
