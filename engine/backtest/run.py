@@ -210,11 +210,12 @@ class Backtest:
         it is told so late that more follows from it."""
         if e <= slot.seen:
             return True
-        if slot.wake < a or e < a - LOOK_BACK_MS:
-            return False
         granule_ms = self.program.granule_ms
-        slot.seen = -(-e // granule_ms) * granule_ms
-        wake = slot.seen + self._shortest_idle_ms
+        seen = -(-e // granule_ms) * granule_ms
+        wake = seen + self._shortest_idle_ms
+        if slot.wake < a or wake < a or e < a - LOOK_BACK_MS:
+            return False
+        slot.seen = seen
         if wake < slot.wake:
             slot.wake = wake
             self.held.queue(user, slot)

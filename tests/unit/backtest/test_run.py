@@ -232,6 +232,21 @@ def test_a_cancel_at_the_deadline_wins_though_a_message_of_that_moment_was_answe
     assert ("ann", "cart", HOUR, "CANCELLED") in outcomes(found)
 
 
+def test_what_a_silence_that_is_told_late_made_due_is_decided_before_a_message_is_answered() -> (
+    None
+):
+    silences = [
+        {"id": f"after-{hours}h", "state": "live", "when": {"idle": f"{hours}h"}}
+        for hours in (1, 2)
+    ]
+    told = history([(0, "bob", "Something Else", 0), (DAY, "ann", "Something Else", 5 * HOUR)])
+    events = [*told, event(2 * DAY, "bob", "Something Else")]
+    _, found = decided(definitions(*silences, after("second", "after-1h")), events)
+    mine = [decision for decision in found if decision.user == "ann"]
+    assert [one.trigger for one in mine[:3]] == ["after-1h", "after-2h", "second"]
+    assert mine[2].at_ms == mine[1].at_ms > mine[0].at_ms
+
+
 def test_what_a_late_start_made_due_is_decided_before_a_message_is_answered() -> None:
     """As live: a poll comes behind the event, and the outcome behind that."""
     look = {**UNNAMED_LOOK, "id": "look", "class": "transactional"}
