@@ -4,7 +4,6 @@ The deliveries are in their lane, decided by a worker that has ended, when the d
 starts; the stand-ins answer over TLS at once. An outcome in the log is a delivery done.
 """
 
-import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -24,10 +23,9 @@ from tests.bench.latency import ALL, WINDOW, play, until_applied
 from tests.bench.machine import cores, cpu_s, pinned
 from tests.bench.report import table
 from tests.bench.senders import argv_of
-from tests.bench.timers import message_of
+from tests.bench.timers import lanes_of, message_of, reminder
 from tests.bench.worker import Sample, rates
-from tests.bench.workspaces import Definitions, twelve
-from triggers.definition import TriggerDefinition
+from tests.waiting import eventually
 
 PLATFORMS: Final = {"fcm": "android", "apns": "ios"}
 POLL_S: Final = 0.05
@@ -57,16 +55,15 @@ async def run_deliver(bed: Bed, provider: str, sends: int) -> Delivered:
     """Deliver so many pushes that were decided before."""
     bed.redis.flush()
     prefix = f"d{uuid4().hex[:6]}-"
-    settings = await bed.create(prefix, _definitions(), clock_="wall", at_ms=1)
+    settings = await bed.create(prefix, reminder(), clock_="wall", at_ms=1)
     platform = PLATFORMS[provider]
     await play(settings, [message_of(f"u{n:07d}", n, 0, platform) for n in range(sends)], 0.0)
     with bed.role("worker", bed.environment(prefix, TRIPLINE_CLOCK="wall"), ALL):
         await until_applied(bed, settings)
-    lanes = [TopicPartition(t, p) for t in Topics(prefix).lanes.values() for p in range(PARTITIONS)]
     log = [TopicPartition(Topics(prefix).events, p) for p in range(PARTITIONS)]
     material = make_material(bed.directory / prefix / "keys")
     async with AIOKafkaConsumer(**client_options(settings), group_id=None) as consumer:
-        decided = sum((await consumer.end_offsets(lanes)).values())
+        decided = sum((await consumer.end_offsets(lanes_of(prefix))).values())
         if decided != sends:
             raise ValueError(f"{decided} deliveries of {sends} users")
         before = sum((await consumer.end_offsets(log)).values())
@@ -74,15 +71,14 @@ async def run_deliver(bed: Bed, provider: str, sends: int) -> Delivered:
             environment = _environment(bed, settings, material, addresses)
             with bed.role("deliver", environment) as role:
                 samples: list[Sample] = []
-                deadline_s = clock.monotonic_s() + WITHIN_S
-                done = 0
-                while done < sends:
-                    await asyncio.sleep(POLL_S)
+
+                async def ended() -> bool:
                     role.check()
                     done = sum((await consumer.end_offsets(log)).values()) - before
                     samples.append(Sample(clock.monotonic_s(), cpu_s(role.child.pid), done))
-                    if samples[-1].at_s > deadline_s:
-                        raise TimeoutError(f"{done} of {sends} outcomes in {WITHIN_S} s")
+                    return bool(done >= sends)
+
+                await eventually(ended, within_s=WITHIN_S, every_s=POLL_S)
     low, high = (share * sends for share in WINDOW)
     run = rates([sample for sample in samples if low <= sample.done <= high])
     return Delivered(run.wall_rate, run.cpu_rate)
@@ -123,18 +119,3 @@ def _environment(
         # The access token is fetched by `requests`, which looks there for its CA.
         REQUESTS_CA_BUNDLE=str(material.ca),
     )
-
-
-def _definitions() -> Definitions:
-    reminder = TriggerDefinition.model_validate(
-        {
-            "id": "added",
-            "state": "live",
-            "category": "reminders",
-            "when": {"event": "Product Added"},
-            "message": {
-                "push": {"title": "Still thinking?", "body": "{{ start.properties.name }}"}
-            },
-        }
-    )
-    return Definitions({reminder.id: reminder}, twelve().policies)

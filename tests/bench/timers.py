@@ -7,7 +7,7 @@ the last delivery is in its lane.
 
 from collections.abc import Iterator
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -59,11 +59,12 @@ async def bench_timers(bed: Bed, quick: bool) -> str:
 async def drain(bed: Bed, timers: int) -> Drained:
     """Let so many users wait, then let it be time."""
     prefix = "timers-"
-    log = await bed.preload(prefix, _definitions(), _starts(timers))
+    waiting = reminder(wait=WAIT, unless=[{"event": "Order Completed"}])
+    log = await bed.preload(prefix, waiting, _starts(timers))
     await bed.forget(prefix)
     environment = bed.environment(prefix)
     redis_pid = bed.redis.child.pid
-    lanes = [TopicPartition(t, p) for t in Topics(prefix).lanes.values() for p in range(PARTITIONS)]
+    lanes = lanes_of(prefix)
     async with (
         redis.asyncio.Redis.from_url(bed.redis.url) as client,
         AIOKafkaConsumer(**client_options(bed.settings(prefix)), group_id=None) as consumer,
@@ -86,21 +87,26 @@ async def drain(bed: Bed, timers: int) -> Drained:
     return Drained(timers, *(end - start for start, end in zip(before, after, strict=True)))
 
 
-def _definitions() -> Definitions:
-    reminder = TriggerDefinition.model_validate(
+def lanes_of(prefix: str) -> list[TopicPartition]:
+    """Where deliveries wait for a sender."""
+    return [TopicPartition(t, p) for t in Topics(prefix).lanes.values() for p in range(PARTITIONS)]
+
+
+def reminder(**more: Any) -> Definitions:
+    """One message for each product in a cart; `more`: what else its trigger says."""
+    made = TriggerDefinition.model_validate(
         {
             "id": "reminder",
             "state": "live",
             "category": "reminders",
             "when": {"event": "Product Added"},
-            "unless": [{"event": "Order Completed"}],
-            "wait": WAIT,
             "message": {
                 "push": {"title": "Still thinking?", "body": "{{ start.properties.name }}"}
             },
+            **more,
         }
     )
-    return Definitions({reminder.id: reminder}, twelve().policies)
+    return Definitions({made.id: made}, twelve().policies)
 
 
 def _starts(timers: int) -> Iterator[Message]:
