@@ -8,6 +8,7 @@ lower bound and `Renders` counts what messages really said.
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
 from liquid.builtin.content import ContentNode
 from liquid.builtin.tags.comment_tag import CommentNode
 from wcwidth import iter_graphemes
@@ -95,23 +96,41 @@ def written_problems(definition: TriggerDefinition, limits: TextLimits) -> Itera
             )
 
 
-class _Count:
-    """What became of one text. `worst` is the longest one said; `failed` could not be rendered;
-    `fixed`: every message says the same."""
+class Count(msgspec.Struct):
+    """What became of one text. `worst` is the longest one said; `failed` could not be rendered,
+    `failed_why` is one of the reasons; `fixed`: every message says the same."""
 
-    __slots__ = ("failed", "failed_why", "fixed", "over", "said", "worst", "worst_length")
+    fixed: bool
+    said: int = 0
+    over: int = 0
+    worst_length: int = 0
+    worst: str = ""
+    failed: int = 0
+    failed_why: str = ""
 
-    def __init__(self, source: str) -> None:
-        self.fixed = is_fixed(source)
-        self.said = self.over = self.worst_length = self.failed = 0
-        self.worst = self.failed_why = ""
+    def add(self, other: "Count") -> None:
+        """Add what other messages said."""
+        self.said += other.said
+        self.over += other.over
+        self.failed += other.failed
+        self.worst_length, self.worst = max(
+            (self.worst_length, self.worst), (other.worst_length, other.worst)
+        )
+        self.failed_why = max(self.failed_why, other.failed_why)
+
+
+#: By trigger, part and text.
+Said = dict[tuple[str, str, str], Count]
 
 
 class Renders:
-    """Renders the first `LOOKED_AT_MAX` messages of each text to count those that are too long."""
+    """Renders the first `looked_at_max` messages of each text to count those that are too long."""
 
     def __init__(
-        self, definitions: Mapping[str, TriggerDefinition], policies: Mapping[str, Policy]
+        self,
+        definitions: Mapping[str, TriggerDefinition],
+        policies: Mapping[str, Policy],
+        looked_at_max: int = LOOKED_AT_MAX,
     ) -> None:
         self._definitions = definitions
         self._limits = {
@@ -119,7 +138,8 @@ class Renders:
             for name, found in definitions.items()
         }
         self._messages: dict[tuple[str, str, str], Message | None] = {}
-        self._counts: dict[tuple[str, str, str], _Count] = {}
+        self.said: Said = {}
+        self._looked_at_max = looked_at_max
 
     def look(self, admitted: Admitted) -> None:
         """Count one message; what is withheld from a control group is none."""
@@ -138,10 +158,10 @@ class Renders:
             self._count(trigger, part, pick_locale(texts, locale), admitted)
 
     def _count(self, trigger: str, part: str, source: str, admitted: Admitted) -> None:
-        count = self._counts.get((trigger, part, source))
+        count = self.said.get((trigger, part, source))
         if count is None:
-            count = self._counts[trigger, part, source] = _Count(source)
-        if count.said >= LOOKED_AT_MAX:
+            count = self.said[trigger, part, source] = Count(is_fixed(source))
+        if count.said >= self._looked_at_max:
             return
         count.said += 1
         if count.fixed and count.said > 1:
@@ -156,15 +176,23 @@ class Renders:
             return
         except RenderError as error:
             count.failed += 1
-            count.failed_why = str(error)
+            count.failed_why = max(count.failed_why, str(error))
             return
         most = _most(self._limits[trigger], part)
         # There are at least as many code points as graphemes: most texts need no count.
         if len(said) <= most or (length := graphemes(said)) <= most:
             return
         count.over += 1
-        if length > count.worst_length:
-            count.worst_length, count.worst = length, said
+        count.worst_length, count.worst = max((count.worst_length, count.worst), (length, said))
+
+    def add(self, said: Said) -> None:
+        """Add what other messages said."""
+        for key, count in said.items():
+            known = self.said.get(key)
+            if known is None:
+                self.said[key] = count
+            else:
+                known.add(count)
 
     def problems(self) -> Iterator[tuple[str, Problem]]:
         """What to warn of, each with its trigger: texts that were too long in some messages, that
@@ -173,7 +201,7 @@ class Renders:
             limits = self._limits[trigger]
             written = {one.location: one for one in written_problems(definition, limits)}
             for place in _places(definition):
-                count = self._counts.get((trigger, place.part, place.source))
+                count = self.said.get((trigger, place.part, place.source))
                 if count is not None:
                     for message in _said(count, place.part, _most(limits, place.part)):
                         yield trigger, Problem(place.location, message)
@@ -181,7 +209,7 @@ class Renders:
                     yield trigger, written[place.location]
 
 
-def _said(count: _Count, part: str, most: int) -> Iterator[str]:
+def _said(count: Count, part: str, most: int) -> Iterator[str]:
     if count.over:
         example = count.worst[:_EXAMPLE_CHARS_MAX]
         cut = "..." if len(count.worst) > _EXAMPLE_CHARS_MAX else ""

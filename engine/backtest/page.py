@@ -8,27 +8,28 @@ from typing import Final
 
 from engine.backtest.approximate import approximate_lines
 from engine.backtest.charts import Bar, bars, columns, timeline
-from engine.backtest.report import day_text, message_bands, messages_per_user
-from engine.backtest.run import Backtest
+from engine.backtest.report import day_text, message_bands, most_first
+from engine.backtest.result import Result
 from engine.backtest.tally import Tally, TriggerTally
 from schemas.decisions import utc
+from triggers.program import Program
 
 PAIRS_SHOWN: Final = 20
 
 
-def report_page(backtest: Backtest, seconds: float) -> str:
+def report_page(result: Result, program: Program, seconds: float) -> str:
     """HTML. `seconds` is how long the backtest took."""
-    tally = backtest.tally
+    tally = result.tally
     rate = tally.events / seconds if seconds else 0.0
     sections = [
-        _head(backtest),
+        _head(result),
         _section("Sends per day", _days(tally), "UTC. Pale: candidates that were not sent."),
         _section("Triggers", _triggers(tally)),
         _section("Why candidates were not sent", _reasons(tally.suppressed)),
-        _section("Messages per user", _per_user(messages_per_user(backtest))),
+        _section("Messages per user", _per_user(result.sent)),
         _section("Collisions", _collisions(tally), "Who was kept back by whose message."),
-        _section("Ten users", _timelines(backtest), "What they did, and what was decided."),
-        _approximate(backtest),
+        _section("Ten users", _timelines(result), "What they did, and what was decided."),
+        _approximate(result, program),
     ]
     style = files("engine.backtest").joinpath("page.css").read_text(encoding="utf-8")
     speed = f"{tally.events:,} events in {seconds:.1f} s ({rate:,.0f} a second)"
@@ -41,19 +42,19 @@ def report_page(backtest: Backtest, seconds: float) -> str:
     )
 
 
-def _head(backtest: Backtest) -> str:
-    tally = backtest.tally
+def _head(result: Result) -> str:
+    tally = result.tally
     span = ""
     if tally.first_ms is not None:
-        first, last = utc(tally.first_ms)[:16], utc(backtest.watermark_ms)[:16]
+        first, last = utc(tally.first_ms)[:16], utc(result.watermark_ms)[:16]
         span = f"{first} to {last}".replace("T", " ") + " UTC"
     tiles = [
         ("events", tally.events),
-        ("users", backtest.users),
+        ("users", result.users),
         ("candidates", sum(one.candidates for one in tally.triggers.values())),
         ("sent", tally.admitted),
         ("converted", sum(one.converted for one in tally.triggers.values())),
-        ("still pending", backtest.pending),
+        ("still pending", result.pending),
     ]
     shown = "".join(f"<div><b>{n:,}</b><span>{name}</span></div>" for name, n in tiles)
     return f'<header><h1>Backtest</h1><p>{span}</p></header><div class="tiles">{shown}</div>'
@@ -100,7 +101,7 @@ def _trigger_row(name: str, found: TriggerTally) -> list[str]:
 
 
 def _reasons(reasons: Counter[str]) -> str:
-    return bars([Bar(reason, count) for reason, count in reasons.most_common()]) if reasons else ""
+    return bars([Bar(reason, count) for reason, count in most_first(reasons)]) if reasons else ""
 
 
 def _per_user(users: Counter[int]) -> str:
@@ -137,8 +138,8 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]], numbers_from: int
     )
 
 
-def _timelines(backtest: Backtest) -> str:
-    shown = backtest.followed.shown()
+def _timelines(result: Result) -> str:
+    shown = result.timelines()
     return "".join(
         f"<details{' open' if number < 3 else ''}><summary>{escape(one.user)}</summary>"
         f"{timeline(one)}</details>"
@@ -146,10 +147,10 @@ def _timelines(backtest: Backtest) -> str:
     )
 
 
-def _approximate(backtest: Backtest) -> str:
-    if backtest.known_from_ms is None:
+def _approximate(result: Result, program: Program) -> str:
+    if result.known_from_ms is None:
         return ""
-    lines = approximate_lines(backtest.program, backtest.known_from_ms)
+    lines = approximate_lines(program, result.known_from_ms)
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line.strip())}</li>" for line in lines[1:])

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from engine.backtest.approximate import approximate_lines
-from engine.backtest.run import Backtest
+from engine.backtest.result import Result
 from engine.backtest.tally import Tally, TriggerTally
 from engine.backtest.timelines import Timeline, squeezed
 from schemas.decisions import utc
+from triggers.program import Program
 from triggers.state import DAY_MS
 
 #: Lines of the parts that grow with the history.
@@ -18,14 +19,14 @@ ENTRIES_SHOWN: Final = 16
 _BAR: Final = 30
 
 
-def report_json(backtest: Backtest) -> dict[str, Any]:
+def report_json(result: Result) -> dict[str, Any]:
     """The fields scripts rely on (language.md, Command line)."""
     return {
         "triggers": {
-            name: _trigger_json(tally) for name, tally in sorted(backtest.tally.triggers.items())
+            name: _trigger_json(tally) for name, tally in sorted(result.tally.triggers.items())
         },
-        "users": backtest.users,
-        "events": backtest.tally.events,
+        "users": result.users,
+        "events": result.tally.events,
     }
 
 
@@ -40,27 +41,27 @@ def _trigger_json(tally: TriggerTally) -> dict[str, Any]:
     }
 
 
-def report_lines(backtest: Backtest, seconds: float) -> list[str]:
+def report_lines(result: Result, program: Program, seconds: float) -> list[str]:
     """The human summary; `seconds` is how long it took."""
-    tally = backtest.tally
+    tally = result.tally
     rate = tally.events / seconds if seconds else 0.0
     lines = [
-        f"{tally.events:,} events of {backtest.users:,} users in {seconds:.1f} s ({rate:,.0f}/s)"
+        f"{tally.events:,} events of {result.users:,} users in {seconds:.1f} s ({rate:,.0f}/s)"
     ]
     if tally.first_ms is not None:
-        lines.append(f"from {utc(tally.first_ms)} to {utc(backtest.watermark_ms)}")
+        lines.append(f"from {utc(tally.first_ms)} to {utc(result.watermark_ms)}")
     lines += ["", *_triggers(tally)]
     lines += _days(tally)
-    lines += _per_user(messages_per_user(backtest))
+    lines += _per_user(result.sent)
     lines += _collisions(tally)
-    lines += _timelines(backtest.followed.shown())
-    lines += _notes(backtest)
+    lines += _timelines(result.timelines())
+    lines += _notes(result, program)
     return lines
 
 
-def messages_per_user(backtest: Backtest) -> Counter[int]:
-    """How many users got how many messages."""
-    return Counter(slot.sent for slot in backtest.held.slots.values())
+def most_first(counts: Counter[str]) -> list[tuple[str, int]]:
+    """By count, equal ones by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def day_text(day: int) -> str:
@@ -77,7 +78,7 @@ def _triggers(tally: Tally) -> list[str]:
         rows.append(("in all", _sum(tally)))
     for name, found in rows:
         counts = (found.candidates, found.admitted, found.converted, found.cancelled, found.expired)
-        why = ", ".join(f"{reason} {count:,}" for reason, count in found.suppressed.most_common())
+        why = ", ".join(f"{reason} {count:,}" for reason, count in most_first(found.suppressed))
         numbers = " ".join(f"{count:>10,}" for count in counts)
         lines.append(f"{name:<{width}} {numbers}  {why or '-'}")
     return lines
@@ -162,16 +163,16 @@ def _timelines(timelines: list[Timeline]) -> list[str]:
     return ["", "sample timelines", *lines[1:]] if lines else []
 
 
-def _notes(backtest: Backtest) -> list[str]:
+def _notes(result: Result, program: Program) -> list[str]:
     lines: list[str] = []
-    if backtest.pending:
-        lines.append(f"{backtest.pending:,} instances are still pending (--drain fires them)")
-    for (trigger, why_not), count in sorted(backtest.tally.unevaluated.items()):
+    if result.pending:
+        lines.append(f"{result.pending:,} instances are still pending (--drain fires them)")
+    for (trigger, why_not), count in sorted(result.tally.unevaluated.items()):
         lines.append(f"{trigger}: {count:,} events not evaluated, {why_not}")
-    for what, count in sorted((+backtest.tally.evicted).items()):
+    for what, count in sorted((+result.tally.evicted).items()):
         lines.append(f"{count:,} of a user's {what} were pushed out by newer ones")
-    if backtest.known_from_ms is not None:
-        lines += approximate_lines(backtest.program, backtest.known_from_ms)
+    if result.known_from_ms is not None:
+        lines += approximate_lines(program, result.known_from_ms)
     return ["", *lines] if lines else []
 
 

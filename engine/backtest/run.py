@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from engine.backtest.result import Result
 from engine.backtest.tally import Tally, TriggerTally
 from engine.backtest.timelines import Followed, note_decision, note_event
 from engine.backtest.users import FOREVER_MS, Slot, Users
@@ -27,7 +28,7 @@ from triggers.decide import (
     next_due,
 )
 from triggers.devices import tells_device
-from triggers.effects import Admitted, Effects, FunnelKey
+from triggers.effects import Admitted, Effects, FunnelKey, counter_name
 from triggers.lengths import Renders
 from triggers.names import is_merging
 from triggers.program import NO_HITS, Hits, Program
@@ -76,14 +77,29 @@ class Backtest:
         self._shortest_idle_ms = min(silences, default=0)
 
     @property
-    def users(self) -> int:
-        """Different users of the events fed."""
-        return len(self.held.slots)
-
-    @property
     def funnel(self) -> Mapping[FunnelKey, int]:
         """The counters of this run: as many as there are triggers, days and stages."""
         return self._effects.funnel
+
+    def result(self) -> Result:
+        """What came of it so far."""
+        funnel = Counter({counter_name(key): count for key, count in self.funnel.items() if count})
+        return Result(
+            tally=self.tally,
+            users=self.users,
+            known=len(self.held.slots) + len(self.held.earlier),
+            pending=self.pending,
+            sent=Counter(slot.sent for slot in self.held.slots.values()),
+            funnel=funnel,
+            traces=self.followed.traces,
+            known_from_ms=self.known_from_ms,
+            watermark_ms=self.watermark_ms,
+        )
+
+    @property
+    def users(self) -> int:
+        """Different users of the events fed."""
+        return len(self.held.slots)
 
     @property
     def pending(self) -> int:
@@ -124,6 +140,12 @@ class Backtest:
         if unpolled:
             self._poll(self.watermark_ms)
             self._tidy()
+
+    def reach(self, watermark_ms: int) -> None:
+        """The log went on to there with events of users of other runs."""
+        self.watermark_ms = max(self.watermark_ms, watermark_ms)
+        self._poll(self.watermark_ms)
+        self._tidy()
 
     def finish(self, drain: bool) -> None:
         """Pending timers at the end of input stay pending; `drain` fires them in order, those of a

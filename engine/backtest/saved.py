@@ -14,7 +14,6 @@ from zlib import crc32
 
 import msgspec
 
-from engine.backtest.run import Backtest
 from engine.backtest.users import Slot, Users
 from triggers.state import STATE_VERSION, encode_state
 
@@ -29,7 +28,7 @@ class StateRefused(Exception):
     """The state cannot be continued by this run; the message says why and what to do."""
 
 
-class Header(msgspec.Struct, frozen=True):
+class Header(msgspec.Struct, frozen=True, kw_only=True):
     """`workspace`: digest of definitions, policies and options. `rows`: rows of event files read so
     far, which number the messages without an id. Milliseconds."""
 
@@ -63,23 +62,13 @@ def workspace_digest(documents: Iterable[Any], options: dict[str, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def save(folder: Path, run: Backtest, *, workspace: str, rows: int, events: int) -> None:
+def save(folder: Path, header: Header, records: Iterable[bytes]) -> None:
     """Write the state of a run that has ended, in place of the earlier one. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    header = Header(
-        FORMAT,
-        STATE_VERSION,
-        workspace,
-        len(run.held.slots) + len(run.held.earlier),
-        events,
-        rows,
-        run.watermark_ms,
-        run.known_from_ms,
-    )
     written = folder / f"{FILE_NAME}.{os.getpid()}"
     try:
         with written.open("wb") as out:
-            _write(out, header, run)
+            _write(out, header, records)
             out.flush()
             os.fsync(out.fileno())
         written.replace(folder / FILE_NAME)
@@ -92,7 +81,7 @@ def save(folder: Path, run: Backtest, *, workspace: str, rows: int, events: int)
         os.close(handle)
 
 
-def _write(out: IO[bytes], header: Header, run: Backtest) -> None:
+def _write(out: IO[bytes], header: Header, records: Iterable[bytes]) -> None:
     check = 0
 
     def put(data: bytes) -> None:
@@ -101,22 +90,18 @@ def _write(out: IO[bytes], header: Header, run: Backtest) -> None:
         out.write(data)
 
     put(msgspec.json.encode(header) + b"\n")
-    encode = msgspec.msgpack.Encoder().encode
-    for user, slot in run.held.all_slots():
-        state = slot.packed if slot.state is None else encode_state(slot.state)
-        record = encode(
-            _User(
-                user,
-                state,
-                slot.seen,
-                slot.last,
-                slot.wake,
-                slot.merged_into,
-            )
-        )
+    for record in records:
         put(len(record).to_bytes(_LENGTH_BYTES, "little") + record)
     put(bytes(_LENGTH_BYTES))
     out.write(check.to_bytes(_LENGTH_BYTES, "little"))
+
+
+def records(users: Users) -> Iterator[bytes]:
+    """What the file holds of each user."""
+    encode = msgspec.msgpack.Encoder().encode
+    for user, slot in users.all_slots():
+        state = slot.packed if slot.state is None else encode_state(slot.state)
+        yield encode(_User(user, state, slot.seen, slot.last, slot.wake, slot.merged_into))
 
 
 def load(folder: Path, users: Users, *, workspace: str) -> Header | None:

@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.backtest import saved
+from engine.backtest.jobs import Jobs
+from engine.backtest.part import Decider, Part
+from engine.backtest.places import Places
+from engine.backtest.result import Result
 from engine.backtest.run import Backtest
 from engine.backtest.saved import StateRefused
 from engine.backtest.spill import Spill, row_line
@@ -15,10 +19,11 @@ from engine.report.saved import write_saved
 from schemas.decisions import Decision
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
-from triggers.effects import counter_name
-from triggers.lengths import Renders
+from triggers.lengths import LOOKED_AT_MAX, Renders
 from triggers.overrides import assume_consent
+from triggers.problems import Problem
 from triggers.shared import Documents
+from triggers.state import STATE_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +79,11 @@ def make_run(
 @dataclass(slots=True)
 class Session:
     """One run of `tripline backtest`. `state`: the folder of `--state`; `decisions`: that file,
-    `counters`: that of `tripline report`.
+    `counters`: that of `tripline report`. `places`: who is decided by which process, where there
+    are to be several.
 
-    Build it, feed `run`, `end`. Raises StateRefused for a state that does not fit, OSError.
+    Build it, `feed`, `end`, ask for `result`; `close` it whatever happens. Raises StateRefused for
+    a state that does not fit, OSError, and with `places` what `Jobs` raises.
     """
 
     definitions: Definitions
@@ -84,58 +91,83 @@ class Session:
     state: Path | None = None
     decisions: Path | None = None
     counters: Path | None = None
+    places: Places | None = None
+    #: What this process decides with, unless there are `places`.
     run: Backtest = field(init=False)
-    #: Texts that were too long.
-    renders: Renders = field(init=False)
     row_from: int = field(init=False, default=0)
     _before: saved.Header | None = field(init=False, default=None)
-    _spill: Spill = field(init=False, default_factory=Spill)
+    _decider: Decider = field(init=False)
 
     def __post_init__(self) -> None:
-        decided = ignore if self.decisions is None else self._spill.add
+        spill = Spill()
         users = Users(assume_devices=self.assume_devices)
         if self.state is not None:
             self._before = saved.load(self.state, users, workspace=self._digest)
-        self.renders = Renders(self.definitions.triggers, self.definitions.policies)
+        jobs = 1 if self.places is None else self.places.count
+        renders = self._renders(LOOKED_AT_MAX // jobs)
         self.run = make_run(
             self.definitions,
-            decided,
+            ignore if self.decisions is None else spill.add,
             assume_devices=self.assume_devices,
             users=users,
-            renders=self.renders,
+            renders=renders,
         )
         if self._before is not None:
             self.row_from = self._before.rows
             self.run.watermark_ms = self._before.watermark_ms
             self.run.known_from_ms = self._before.first_ms
+        part = Part(self.run, spill, renders)
+        if self.places is None:
+            self._decider = part
+        else:
+            merged = ((user, slot.merged_into) for user, slot in users.all_slots())
+            self.places.join(pair for pair in merged if pair[1])
+            self._decider = Jobs(part, self.places)
+            users.keep(lambda _: False)
 
     def feed(self, batches: Iterable[Batch]) -> None:
         """Decide these events; they may not begin before those of the run before ended."""
-        self.run.feed_batches(batches if self._before is None else self._following(batches))
+        self._decider.feed(batches if self._before is None else self._following(batches))
 
-    def end(self, *, drain: bool, rows: int) -> None:
+    def end(self, *, drain: bool, rows: int) -> Result:
         """Fire what is to be fired, write decisions, then the state; `rows` were read."""
-        self.run.finish(drain)
+        self._decider.finish(drain)
         if self.decisions is not None:
             with open_output(self.decisions) as out:
-                for row in self._spill.rows():
+                for row in self._decider.rows():
                     out.write(row_line(row))
+        result = self._decider.result()
         if self.counters is not None:
-            self.counters.write_bytes(write_saved(self._named, self.definitions.plans))
+            self.counters.write_bytes(write_saved(result.funnel, self.definitions.plans))
         if self.state is not None:
             before = self._before
-            saved.save(
-                self.state,
-                self.run,
+            header = saved.Header(
+                format=saved.FORMAT,
+                state_version=STATE_VERSION,
                 workspace=self._digest,
+                users=result.known,
+                events=result.tally.events + (before.events if before else 0),
                 rows=self.row_from + rows,
-                events=self.run.tally.events + (before.events if before else 0),
+                watermark_ms=result.watermark_ms,
+                first_ms=result.known_from_ms,
             )
+            saved.save(self.state, header, self._decider.records())
+        return result
 
-    @property
-    def _named(self) -> dict[str, int]:
-        counters = self.run.funnel.items()
-        return {counter_name(key): count for key, count in counters if count}
+    def close(self) -> None:
+        """Let go of what runs beside this process."""
+        self._decider.close()
+
+    def problems(self) -> Iterator[tuple[str, Problem]]:
+        """Of the texts that were said, each with its trigger."""
+        found = self._renders()
+        for said in self._decider.said():
+            found.add(said)
+        return found.problems()
+
+    def _renders(self, looked_at_max: int = LOOKED_AT_MAX) -> Renders:
+        found = self.definitions
+        return Renders(found.triggers, found.policies, looked_at_max)
 
     @property
     def _digest(self) -> str:

@@ -17,6 +17,13 @@ from triggers.state import DAY_MS
 _BLOCKED: Final = frozenset({Reason.SPACING, Reason.FREQUENCY_CAP, Reason.LOWER_PRIORITY})
 
 
+def earlier(one_ms: int | None, other_ms: int | None) -> int | None:
+    """The lesser of two times that may not be known."""
+    if one_ms is None or other_ms is None:
+        return other_ms if one_ms is None else one_ms
+    return min(one_ms, other_ms)
+
+
 @dataclass(slots=True)
 class TriggerTally:
     """What became of one trigger. `days`: sends per UTC day since 1970."""
@@ -28,6 +35,16 @@ class TriggerTally:
     expired: int = 0
     converted: int = 0
     days: Counter[int] = field(default_factory=Counter)
+
+    def add(self, other: "TriggerTally") -> None:
+        """Add what became of it among other users."""
+        self.candidates += other.candidates
+        self.admitted += other.admitted
+        self.suppressed.update(other.suppressed)
+        self.cancelled += other.cancelled
+        self.expired += other.expired
+        self.converted += other.converted
+        self.days.update(other.days)
 
 
 @dataclass(slots=True)
@@ -96,6 +113,19 @@ class Tally:
         slot.day_sent += 1
         self.user_days[slot.day_sent] += 1
         slot.day_most = max(slot.day_most, slot.day_sent)
+
+    def add(self, other: "Tally") -> None:
+        """Add what became of other users."""
+        self.events += other.events
+        self.first_ms = earlier(self.first_ms, other.first_ms)
+        for name, found in other.triggers.items():
+            self.triggers.setdefault(name, TriggerTally()).add(found)
+        for day, counts in other.days.items():
+            self.days.setdefault(day, Counter()).update(counts)
+        self.user_days.update(other.user_days)
+        self.collisions.update(other.collisions)
+        self.unevaluated.update(other.unevaluated)
+        self.evicted.update(other.evicted)
 
     @property
     def admitted(self) -> int:

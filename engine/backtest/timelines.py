@@ -4,6 +4,7 @@ Which users is a matter of a checksum of their id, so the same history shows the
 whatever its order of users, and their timelines are whole.
 """
 
+from collections.abc import Mapping
 from heapq import heappush, heapreplace
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -15,6 +16,9 @@ from schemas.decisions import Decision
 FOLLOWED_MAX: Final = 2_000
 ENTRIES_MAX: Final = 60
 SHOWN: Final = 10
+
+#: (time, trigger or "", what) of a user, as they came.
+Trace = list[tuple[int, str, str]]
 
 
 class Entry(NamedTuple):
@@ -42,33 +46,50 @@ class Followed:
 
     def meet(self, user: str, slot: Slot) -> None:
         """A new user: follow them, perhaps instead of another."""
-        rank = -crc32(user.encode("utf-8", "surrogatepass"))
+        ranked = _ranked(user)
         if len(self._heap) < self._max:
-            heappush(self._heap, (rank, user))
-        elif rank > self._heap[0][0]:
-            _, dropped = heapreplace(self._heap, (rank, user))
+            heappush(self._heap, ranked)
+        elif ranked > self._heap[0]:
+            _, dropped = heapreplace(self._heap, ranked)
             self._slots.pop(dropped).trace = None
         else:
             return
         self._slots[user] = slot
         slot.trace = []
 
-    def shown(self, count: int = SHOWN) -> list[Timeline]:
-        """Of those something was decided about, each next one showing the most that is new."""
-        rows = {user: slot.trace for user, slot in sorted(self._slots.items()) if slot.trace}
-        left = {
-            user: {(trigger, what) for _, trigger, what in trace if trigger}
-            for user, trace in rows.items()
-        }
-        left = {user: decided for user, decided in left.items() if decided}
-        shown: list[Timeline] = []
-        known: set[tuple[str, str]] = set()
-        while left and len(shown) < count:
-            user = max(left, key=lambda one: (len(left[one] - known), -len(rows[one]), one))
-            known |= left.pop(user)
-            entries = sorted((Entry(*row) for row in rows[user]), key=lambda entry: entry.at_ms)
-            shown.append(Timeline(user, entries))
-        return shown
+    @property
+    def traces(self) -> dict[str, Trace]:
+        """What is known of each."""
+        return {user: slot.trace or [] for user, slot in self._slots.items()}
+
+
+def first_followed(
+    traces: Mapping[str, Trace], followed_max: int = FOLLOWED_MAX
+) -> dict[str, Trace]:
+    """Those of the users whom one run over all of them would have followed."""
+    users = sorted(traces, key=_ranked, reverse=True)[:followed_max]
+    return {user: traces[user] for user in users}
+
+
+def shown(traces: Mapping[str, Trace], count: int = SHOWN) -> list[Timeline]:
+    """Of those something was decided about, each next one showing the most that is new."""
+    left = {
+        user: {(trigger, what) for _, trigger, what in trace if trigger}
+        for user, trace in traces.items()
+    }
+    left = {user: decided for user, decided in left.items() if decided}
+    found: list[Timeline] = []
+    known: set[tuple[str, str]] = set()
+    while left and len(found) < count:
+        user = max(left, key=lambda one: (len(left[one] - known), -len(traces[one]), one))
+        known |= left.pop(user)
+        entries = sorted((Entry(*row) for row in traces[user]), key=lambda entry: entry.at_ms)
+        found.append(Timeline(user, entries))
+    return found
+
+
+def _ranked(user: str) -> tuple[int, str]:
+    return -crc32(user.encode("utf-8", "surrogatepass")), user
 
 
 def squeezed(entries: list[Entry]) -> list[Entry]:

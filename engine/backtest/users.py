@@ -4,7 +4,7 @@ Memory is bounded by users, not by events: one `Slot` each. The states of those 
 decoded, the others are the bytes that Redis would hold.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -134,6 +134,15 @@ class Users:
         for user, slot in slots:
             self.earlier[user] = slot
             self.queue(user, slot)
+
+    def keep(self, mine: Callable[[str], bool]) -> None:
+        """Of the users of an earlier run only these."""
+        earlier, self.earlier, self.timers = self.earlier, {}, []
+        for user, slot in earlier.items():
+            if mine(user):
+                slot.queued = FOREVER_MS
+                self.earlier[user] = slot
+                self.queue(user, slot)
 
     @staticmethod
     def _pack(slot: Slot) -> None:

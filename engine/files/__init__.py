@@ -8,11 +8,13 @@
   gzip or Zstandard, cut or damaged. `segment.py` reads messages; `csv_rows.py`, `json_rows.py` and
   `parquet.py` give blocks of rows, which `RowMapper` (`rows.py`, `values.py`) makes events of by a
   mapping (`load_mapping`, `mapping.py`); `grouping.py` makes one event of an order's lines.
+- `lines_with` (`looking.py`) finds the few lines that hold a word.
 - `ordering.py` sorts what is not in order, in memory or on disk; `numbering.py` numbers rows.
 - `to_segment` (`wire.py`) writes an event as the Segment message that gives the same event.
 - `open_output` (`output.py`) opens a file to write.
 """
 
+from engine.files.looking import lines_with
 from engine.files.mapping import FileMapping, load_mapping
 from engine.files.numbering import EVERYTHING, Span
 from engine.files.output import open_output
@@ -34,6 +36,7 @@ __all__ = [
     "batch_of",
     "file_events",
     "input_bytes",
+    "lines_with",
     "load_mapping",
     "open_output",
     "pairs_of",

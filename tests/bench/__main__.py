@@ -16,7 +16,7 @@ from tests.bench.bed import Bed, make_bed
 from tests.bench.files import bench_files
 from tests.bench.history import LARGE, Measured, run_backtest, write_csv, write_stream
 from tests.bench.latency import capacity, open_loop
-from tests.bench.machine import facts, pin_self
+from tests.bench.machine import cores, facts, pin_self
 from tests.bench.memory import bytes_per_user
 from tests.bench.parts import bench_parts
 from tests.bench.peers import peers, run_peer
@@ -127,7 +127,7 @@ async def bench_latency(bed: Bed, quick: bool) -> str:
 
 
 def bench_backtest(quick: bool) -> str:
-    """JSON lines and CSV, the same twelve triggers and policy."""
+    """JSON lines and CSV, the same twelve triggers and policy; on one core, then on all."""
     shape = StreamShape(events=100_000 if quick else 1_000_000)
     with TemporaryDirectory() as directory:
         lines, table = Path(directory) / "events.jsonl", Path(directory) / "events.csv"
@@ -138,19 +138,23 @@ def bench_backtest(quick: bool) -> str:
         full = Path(directory) / "full"
         save(twelve_full(), full)
         kinds = {
-            "JSON lines": (FOLDER, lines, ()),
-            "JSON lines, --decisions": (FOLDER, lines, decisions),
-            "JSON lines, the full policy": (full, lines, ()),
-            "CSV with a mapping": (FOLDER, table, mapping),
+            "JSON lines": (FOLDER, lines, (), 1),
+            "JSON lines, --decisions": (FOLDER, lines, decisions, 1),
+            "JSON lines, the full policy": (full, lines, (), 1),
+            "CSV with a mapping": (FOLDER, table, mapping, 1),
         }
+        side_by_side = len(cores().subject | cores().rest)
+        if side_by_side > 1:
+            for name, (folder, path, options, _) in list(kinds.items()):
+                kinds[f"{name}, --jobs {side_by_side}"] = folder, path, options, side_by_side
         few = Path(directory) / "few.jsonl"
         write_stream(few, replace(shape, events=10))
         run_backtest(FOLDER, few)  # writes the bytecode
         start_s = report.mid([run_backtest(FOLDER, few).cpu_s for _ in range(3)])
         runs: dict[str, list[Measured]] = {name: [] for name in kinds}
         for _ in range(1 if quick else 3):
-            for name, (folder, path, options) in kinds.items():
-                runs[name].append(run_backtest(folder, path, *options))
+            for name, (folder, path, options, jobs) in kinds.items():
+                runs[name].append(run_backtest(folder, path, *options, jobs=jobs))
     rows = []
     for name, found in runs.items():
         rate, wall = report.mid([one.cpu_rate for one in found]), [one.wall_s for one in found]

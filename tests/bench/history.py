@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tests.bench.machine import cores, pinned
+from tests.bench.machine import cores, everywhere, pinned
 from tests.bench.stream import StreamShape, iso, make_stream
 
 #: Millions of events of half a million users, a session of ten events each.
@@ -42,7 +42,8 @@ _COLUMNS = (
 
 
 class Measured(NamedTuple):
-    """One backtest. `cpu_s` and `wall_s` are of the whole command, `rss_mib` its largest memory."""
+    """One backtest. `cpu_s` and `wall_s` are of the whole command, `rss_mib` its largest memory: of
+    several processes each its own, and the largest job's for every job."""
 
     events: int
     users: int
@@ -80,24 +81,27 @@ def write_csv(path: Path, shape: StreamShape) -> None:
 
 _RUN = """
 import json, resource, sys, time
+JOBS = int(sys.argv.pop(1))
 from engine.cli.main import main
 began = time.perf_counter()
 try:
     main()
 finally:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    found = {"cpu_s": used.ru_utime + used.ru_stime, "rss_mib": used.ru_maxrss / 1024}
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    found = {"cpu_s": sum(one.ru_utime + one.ru_stime for one in used)}
+    found["rss_mib"] = (used[0].ru_maxrss + JOBS * used[1].ru_maxrss) / 1024
     print(json.dumps({**found, "wall_s": time.perf_counter() - began}), file=sys.stderr)
 """
 
 
-def run_backtest(folder: Path, path: Path, *options: str) -> Measured:
-    """`tripline backtest` of a workspace over a file, on the measured core."""
-    argv = [sys.executable, "-c", _RUN, "backtest", str(folder), "--events", str(path)]
+def run_backtest(folder: Path, path: Path, *options: str, jobs: int = 1) -> Measured:
+    """`tripline backtest` of a workspace over a file, on the measured core; several jobs on all."""
+    argv = [sys.executable, "-c", _RUN, str(jobs), "backtest", str(folder), "--events", str(path)]
+    argv += ["--jobs", str(jobs), "-o", "json", *options]
     # An installed command finds its bytecode; without it every start compiles 1.5 s of sources.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        pinned(cores().subject, [*argv, "-o", "json", *options]),
+        pinned(cores().subject, argv) if jobs == 1 else everywhere(argv),
         env=environment,
         capture_output=True,
         text=True,

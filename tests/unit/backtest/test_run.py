@@ -180,7 +180,7 @@ def test_neither_batch_size_nor_packing_states_changes_a_decision_or_a_counter(
     assert outcomes(found) == outcomes(expected)
     # Users come out of their queue in another order: a counter may pass through 0.
     assert +Counter(run.funnel) == +Counter(whole.funnel)
-    assert run.followed.shown() == whole.followed.shown()
+    assert run.result().timelines() == whole.result().timelines()
 
 
 def test_a_message_of_a_timer_is_accepted_when_it_is_decided_also_where_the_log_is_silent() -> None:

@@ -88,7 +88,7 @@ def test_a_timeline_begins_with_the_first_event_in_its_run(tmp_path: Path, polle
     mine = [event(3 * HOUR, "ann", "Product Added"), event(5 * HOUR, "ann", "Something Else")]
     session, lines = run_session(found, [*others, *mine], tmp_path)
     assert len(lines) == 2
-    (one,) = session.run.followed.shown()
+    (one,) = session.run.result().timelines()
     assert [entry.what for entry in one.entries] == ["Product Added", "ADMITTED", "Something Else"]
 
 
