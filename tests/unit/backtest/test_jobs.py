@@ -188,7 +188,7 @@ def test_an_event_of_any_depth_is_decided_or_counted(folder: Path, tmp_path: Pat
     path.write_bytes(b"".join(lines))
     answer = tripline("backtest", folder, "-e", path, "-j", 2, "-o", "json")
     refused = int(answer.stderr.partition("TOO_DEEP: ")[2].partition("\n")[0])
-    assert 0 < refused < 50
+    assert 0 < refused < 150
     assert json.loads(answer.stdout)["triggers"]["look"]["admitted"] == 200 - refused
 
 
