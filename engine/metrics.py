@@ -276,6 +276,13 @@ LANE_QUEUED = CATALOGUE.gauges(
     "low and normal wait behind high; critical never should.",
     lane=_LANE,
 )
+LANE_UNCOMMITTED = CATALOGUE.gauges(
+    "tripline_lane_uncommitted_seconds",
+    "seconds",
+    "For how long Kafka has not taken what is finished of a lane (retry: the re-queue topics).",
+    "A rebalance takes seconds. After minutes a restart reads that much again; see the log.",
+    lane=(*_LANE, "retry"),
+)
 RETRIES = CATALOGUE.counters(
     "tripline_retries_total",
     "deliveries",

@@ -1,5 +1,7 @@
 """Fixtures every test may use. What they promise is written in `tests/services.py`."""
 
+from hypothesis import HealthCheck, settings
+
 from tests.accepting import close_what_comes_too_late
 from tests.services import (
     fresh_kafka,
@@ -22,3 +24,6 @@ __all__ = [
 ]
 
 close_what_comes_too_late()
+# Hypothesis times each example: on a busy machine that fails what is right.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")

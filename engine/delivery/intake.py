@@ -104,11 +104,23 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         self._paused: set[TopicPartition] = set()
         self._lane_full = False
         self._joined = False
+        self._uncommitted_from_s: float | None = None
 
     @property
     def joined(self) -> bool:
         """Whether the group has given this process its partitions (maybe none) yet."""
         return self._joined
+
+    @property
+    def lane(self) -> Lane | None:
+        """None: the re-queue topics."""
+        return self._lane
+
+    @property
+    def uncommitted_s(self) -> float:
+        """For how long commits have failed."""
+        since_s = self._uncommitted_from_s
+        return 0.0 if since_s is None else clock.monotonic_s() - since_s
 
     async def start(self) -> None:
         """Connect and join the group. Raises KafkaError."""
@@ -137,7 +149,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             if offset is not None and offset != self._committed.get(tp):
                 offsets[tp] = offset
         if not offsets:
+            self._uncommitted_from_s = None
             return
+        if self._uncommitted_from_s is None:
+            self._uncommitted_from_s = clock.monotonic_s()
         try:
             async with asyncio.timeout(COMMIT_S):
                 await self._consumer.commit(offsets)
@@ -145,6 +160,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             log.info("offsets_not_committed", topics=self._topics, error=repr(error))
         else:
             self._committed.update(offsets)
+            self._uncommitted_from_s = None
 
     async def stop(self) -> None:
         """Commit and leave the group."""

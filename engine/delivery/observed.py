@@ -57,6 +57,11 @@ def queued(lane: Lane, deliveries: int) -> None:
     metrics.LANE_QUEUED.labels(lane=lane).set(deliveries)
 
 
+def uncommitted(lane: Lane | None, seconds: float) -> None:
+    """Kafka has not taken for so long what is finished of a lane, None: of the re-queue topics."""
+    metrics.LANE_UNCOMMITTED.labels(lane=lane or "retry").set(seconds)
+
+
 def in_flight(provider: str, requests: int) -> None:
     """Requests under way."""
     metrics.IN_FLIGHT.labels(provider=provider).set(requests)

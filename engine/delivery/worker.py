@@ -193,6 +193,8 @@ class DeliveryWorker:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             await asyncio.gather(*(intake.commit() for intake in self._intakes))
+            for intake in self._intakes:
+                observed.uncommitted(intake.lane, intake.uncommitted_s)
             self._health.set("assignment", self.joined)
             for lane in Lane:
                 observed.queued(lane, self.queued(lane))

@@ -90,7 +90,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases())
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_no_sequence_of_candidates_outcomes_merges_holds_and_restarts_exceeds_a_limit(
     made: Case,
 ) -> None:

@@ -29,7 +29,6 @@ from tests.reference.workloads import (
 
 FAST = settings(
     max_examples=100,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 #: Histories of the seeded test: dense ones, and made ten times faster than Hypothesis makes them.

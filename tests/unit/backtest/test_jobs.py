@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.backtest.jobs import Inseparable, JobEnded
@@ -134,7 +134,7 @@ def run_jobs(
         )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(st.integers(0, 100_000), st.integers(2, 4), st.booleans())
 def test_several_processes_decide_what_one_decides(seed: int, count: int, drain: bool) -> None:
     rows = history(seed, 120)
@@ -151,7 +151,7 @@ def test_texts_are_counted_in_every_process(tmp_path: Path) -> None:
     assert "longer than 8 characters" in many.hints[0]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(st.integers(0, 100_000), st.lists(st.integers(1, 4), min_size=2, max_size=3))
 def test_a_state_is_carried_between_runs_of_any_number_of_processes(
     seed: int, counts: Sequence[int]

@@ -87,7 +87,7 @@ def decided_one_by_one(events: list[tuple[int, Event]]) -> list[Decision]:
     return out.decisions
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(moments)
 def test_postponed_activity_decides_as_if_every_event_were_applied(
     made: list[tuple[int, str, str, int]],
@@ -160,7 +160,7 @@ def with_merges(events: list[tuple[int, Event]], told: list[int]) -> list[tuple[
 
 
 @pytest.mark.parametrize("definitions", [FOLLOWED, WITHOUT_IDLE])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     made=moments,
     told=st.lists(st.integers(0, 9), min_size=1),
@@ -327,7 +327,7 @@ LEARNT = definitions(
 
 
 @pytest.mark.parametrize("assume_devices", [True, False])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(made=moments, told=st.lists(st.integers(0, 5), min_size=1))
 def test_passing_over_what_is_known_already_decides_as_if_it_were_learnt_again(
     assume_devices: bool, made: list[tuple[int, str, str, int]], told: list[int]
@@ -350,7 +350,7 @@ def test_passing_over_what_is_known_already_decides_as_if_it_were_learnt_again(
     assert outcomes(shortened) == outcomes(whole)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(moments, st.lists(st.integers(0, 24), max_size=10))
 def test_events_that_no_trigger_names_change_nothing_unless_they_are_activity(
     made: list[tuple[int, str, str, int]], places: list[int]

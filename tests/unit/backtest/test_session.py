@@ -6,7 +6,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.backtest.run import POLL_EVERY
@@ -51,7 +51,7 @@ def run_session(
     return session, out.read_bytes().splitlines()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.integers(0, 100_000), st.lists(st.integers(0, 60), max_size=4))
 def test_the_runs_of_a_split_history_decide_together_what_one_run_decides(
     seed: int, cuts: list[int]
@@ -132,7 +132,7 @@ def test_a_state_that_was_cut_short_is_refused(tmp_path: Path, keep: float) -> N
         Session(found, state=tmp_path / "state")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_state_with_a_changed_byte_is_refused(place: int, change: int) -> None:
     found = definitions(CART, SILENCE)

@@ -1,6 +1,6 @@
 from collections.abc import Iterable
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.backtest.spill import Spill, row_line
@@ -39,7 +39,6 @@ def rows(found: Iterable[Decision], buffered_max: int) -> list[bytes]:
     return [row_line(row) for row in spill.rows()]
 
 
-@settings(deadline=None)
 @given(made, st.integers(1, 7), st.randoms())
 def test_decisions_are_sorted_whatever_fits_in_memory_and_whatever_their_order(
     found: list[Decision], buffered_max: int, random: "object"

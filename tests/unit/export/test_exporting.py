@@ -97,7 +97,7 @@ def test_a_row_stands_under_the_day_of_its_decision_with_typed_columns(tmp_path:
     assert set(types) == {("TIMESTAMP WITH TIME ZONE", "INTEGER", "BIGINT")}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_any_sequence_of_runs_ranges_and_crashes_gives_every_record_once(data: Any) -> None:
     numbers = st.lists(st.integers(0, 6), max_size=14)

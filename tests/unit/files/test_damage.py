@@ -67,7 +67,7 @@ def test_damaged_lines_are_counted(data: st.DataObject, packing: str, sort: int)
     assert sum(problems.counts.values()) >= len(problems.examples)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), sort=st.integers(0, 2))
 def test_damaged_tables_are_counted(data: st.DataObject, sort: int) -> None:
     with TemporaryDirectory() as folder:

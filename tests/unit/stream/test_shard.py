@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.ports import Position
@@ -383,7 +383,6 @@ async def _digest(log: Log, cuts: Sequence[int]) -> tuple[str, list[tuple[str, s
     return await digest_of(store, 0), sorted(_rows(outlet))
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(min_value=1, max_value=42), max_size=10))
 async def test_batching_changes_neither_state_nor_decisions(cuts: set[int]) -> None:
     log = _busy_log()

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.store.digest import digest_of
@@ -190,7 +190,6 @@ def _busy_log() -> Log:
 
 
 @given(st.sets(st.integers(min_value=1, max_value=43), max_size=10))
-@settings(deadline=None)
 async def test_batches_and_owners_change_nothing(cuts: set[int]) -> None:
     log = _busy_log()
     whole = await _run(log)

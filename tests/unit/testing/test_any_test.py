@@ -62,7 +62,7 @@ tests = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(document=st.sampled_from([CART, IDLE]), test=tests)
 def test_a_test_that_validates_has_a_verdict(
     document: dict[str, Any], test: dict[str, Any]

@@ -99,7 +99,7 @@ def test_the_catalogue_is_not_a_part_of_what_is_registered() -> None:
     assert with_it == load_workspace({"triggers/a.yaml": trigger})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(

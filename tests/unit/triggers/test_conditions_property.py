@@ -247,7 +247,7 @@ def filters(references: bool) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(filters(references=False), events)
 def test_a_filter_of_the_event_alone_means_what_the_language_says(
     where: dict[str, Any], event: Event
@@ -257,7 +257,7 @@ def test_a_filter_of_the_event_alone_means_what_the_language_says(
     assert static(event) is naive(event, event, where)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(filters(references=True), events, events)
 def test_the_two_parts_of_a_filter_together_mean_what_the_language_says(
     where: dict[str, Any], event: Event, start: Event
@@ -269,7 +269,7 @@ def test_the_two_parts_of_a_filter_together_mean_what_the_language_says(
     assert each([alone, paired]) is naive(event, start, where)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(filters(references=True), events, events)
 def test_explain_gives_each_clause_its_own_answer(
     where: dict[str, Any], event: Event, start: Event
@@ -283,7 +283,7 @@ def test_explain_gives_each_clause_its_own_answer(
         assert result.result is expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(filters(references=False), events)
 def test_an_event_that_passes_has_an_allowed_key_at_every_discriminator(
     where: dict[str, Any], event: Event

@@ -32,7 +32,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=5),
     st.sampled_from(["draft", "live"]),
@@ -50,7 +50,7 @@ def test_any_pattern_is_a_trigger_that_compiles_or_located_problems(when: Any, s
         compile_program(1, [RegisteredTrigger(trigger, 1, "live", 0)], {})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(VALUES)
 def test_any_places_are_places_or_located_problems(document: Any) -> None:
     for file in FILES:

@@ -72,7 +72,7 @@ def _same(x: Any) -> str:
     return f"{type(x) is bool} {type(x) is str} {x if type(x) is str else float(x)}"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     noted=NOTED,
     compute=st.sampled_from(["count", "distinct", "last", "top"]),
@@ -101,7 +101,7 @@ def test_a_feature_equals_a_naive_recount_under_duplicates_and_reorder(
     assert stored == user.state
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     times=st.lists(st.integers(0, 200), min_size=20, max_size=80),
     compute=st.sampled_from(["count", "distinct"]),

@@ -257,7 +257,7 @@ def locations_of(catalog: Catalog, event: str, path: str, condition: Any) -> lis
     return [problem.location for problem in catalog_problems(document, catalog)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(EVENTS, st.data())
 def test_what_was_learned_is_accepted_and_any_misspelt_name_is_refused_at_its_place(
     events: list[Event], data: st.DataObject
@@ -280,7 +280,7 @@ def test_what_was_learned_is_accepted_and_any_misspelt_name_is_refused_at_its_pl
                 assert location[:3] == ("when", "where", path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(EVENTS, EVENTS)
 def test_learning_in_two_runs_gives_the_counts_types_and_times_of_one(
     first: list[Event], second: list[Event]

@@ -248,7 +248,7 @@ def load_or_errors(files: dict[str, str]) -> None:
 FILES = ("triggers/a.yaml", "triggers/a.json", "policy.yaml", "policy.json")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(FILES), st.text(max_size=200))
 def test_any_text_is_loaded_or_refused_with_positions(file: str, text: str) -> None:
     load_or_errors({file: text})
@@ -261,7 +261,7 @@ YAML_BITS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.sampled_from(FILES), st.lists(YAML_BITS, max_size=40).map("".join))
 def test_any_mixture_of_syntax_is_loaded_or_refused_with_positions(file: str, text: str) -> None:
     load_or_errors({file: text})
@@ -275,7 +275,7 @@ TEXTS = {
 }
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.sampled_from(FILES), st.data())
 def test_any_damage_to_a_valid_file_is_loaded_or_refused_with_positions(
     file: str, data: st.DataObject
@@ -310,7 +310,7 @@ JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from([FULL, IDLE]), st.data())
 def test_any_value_in_any_field_is_loaded_or_refused(
     document: dict[str, Any], data: st.DataObject

@@ -109,7 +109,7 @@ def play(steps: list[dict[str, Any]], disturbed: bool) -> User:
     return user
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(STEP, max_size=25))
 def test_a_verdict_depends_on_the_log_alone_and_nothing_comes_twice(
     steps: list[dict[str, Any]],

@@ -82,7 +82,7 @@ def play(name: str, revisions: Sequence[int], steps: Sequence[Step]) -> User:
     return user
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([f"user-{number}" for number in range(12)]),
     st.sampled_from([(1, 1), (1, 2)]),

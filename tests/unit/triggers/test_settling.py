@@ -164,7 +164,7 @@ names = ("a", "b", "c", "d")
     times=st.lists(st.integers(0, 300), min_size=4, max_size=4),
     blocked=st.sampled_from((None, *names)),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_order_of_arrival_in_a_window_gives_the_same_winner(
     priorities: dict[str, int], times: list[int], blocked: str | None
 ) -> None:
