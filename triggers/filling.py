@@ -49,7 +49,8 @@ def _plain_parts(source: str) -> tuple[str, ...] | None:
 
 
 def _joined(parts: Sequence[str], fields: Fields) -> str | None:
-    """None when Liquid has to decide: a value that is missing or no string, or a long text."""
+    """None when Liquid has to decide: a value that is missing or no string, a long text, or a
+    carriage return, of which it makes a newline."""
     filled = [parts[0]]
     for at in range(1, len(parts), 3):
         value = fields.get(parts[at], {}).get(parts[at + 1])
@@ -57,4 +58,4 @@ def _joined(parts: Sequence[str], fields: Fields) -> str | None:
             return None
         filled += (value, parts[at + 2])
     text = "".join(filled)
-    return text if len(text) * 4 <= OUTPUT_BYTES_MAX else None
+    return text if len(text) * 4 <= OUTPUT_BYTES_MAX and "\r" not in text else None

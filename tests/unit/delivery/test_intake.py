@@ -20,7 +20,8 @@ async def test_it_shows_for_how_long_kafka_takes_no_offsets(
     now_s = 100.0
     monkeypatch.setattr(clock, "monotonic_s", lambda: now_s)
     nobody: Any = None
-    fences = Fences(AIOKafkaConsumer(**OPTIONS), "events")
+    probe = AIOKafkaConsumer(**OPTIONS)
+    fences = Fences(probe, "events")
     intake = Intake(OPTIONS, ["deliveries.high"], "group", nobody, 100, Lane.HIGH, fences)
     await intake.commit()
     assert intake.uncommitted_s == 0
@@ -36,3 +37,5 @@ async def test_it_shows_for_how_long_kafka_takes_no_offsets(
     await intake.on_partitions_revoked([])
     await intake.commit()
     assert intake.uncommitted_s == 0
+    await intake.stop()
+    await probe.stop()

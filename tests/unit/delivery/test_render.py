@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.delivery.render import Rendered, Renderer, fill
@@ -104,6 +104,7 @@ SOURCES = (
         st.one_of(st.text(max_size=20), st.integers(), st.booleans(), st.none(), st.floats()),
     ),
 )
+@example(source=NAME, values={"properties.name": "a\r\nb\rc"})
 def test_filling_in_directly_gives_what_liquid_gives(
     source: str, values: dict[str, object]
 ) -> None:
