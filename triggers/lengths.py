@@ -15,7 +15,7 @@ from wcwidth import iter_graphemes
 
 from triggers.definition import DEFAULT_POLICY, Policy, TextLimits, TriggerDefinition
 from triggers.effects import Admitted
-from triggers.filling import fill_text, is_fixed
+from triggers.filling import Plain, fill_text, is_fixed, plain_text
 from triggers.messages import Message
 from triggers.problems import Location, Problem
 from triggers.texts import LOCALE_PATH, MessageAborted, RenderError, compile_text, pick_locale
@@ -137,7 +137,8 @@ class Renders:
             name: policies.get(found.policy, policies.get(DEFAULT_POLICY, Policy())).text
             for name, found in definitions.items()
         }
-        self._messages: dict[tuple[str, str, str], Message | None] = {}
+        self._texts: dict[tuple[str, str, str], list[tuple[str, str | Mapping[str, str]]]] = {}
+        self._plain: dict[tuple[str, str, str], Plain | None] = {}
         self.said: Said = {}
         self._looked_at_max = looked_at_max
 
@@ -145,22 +146,22 @@ class Renders:
         """Count one message; what is withheld from a control group is none."""
         if admitted.ghost:
             return
-        trigger = admitted.trigger.id
-        key = (trigger, admitted.text, admitted.variant)
-        if key not in self._messages:
-            self._messages[key] = self._definitions[trigger].message_of(*key[1:])
-        message = self._messages[key]
-        if message is None:
-            return
-        locale = admitted.event_fields.get(LOCALE_PATH)
-        push = message.push
-        for part, texts in (("title", push.title), ("body", push.body)):
-            self._count(trigger, part, pick_locale(texts, locale), admitted)
+        key = (admitted.trigger.id, admitted.text, admitted.variant)
+        texts = self._texts.get(key)
+        if texts is None:
+            message = self._definitions[key[0]].message_of(*key[1:])
+            push = None if message is None else message.push
+            texts = [] if push is None else [("title", push.title), ("body", push.body)]
+            self._texts[key] = texts
+        for part, found in texts:
+            source = pick_locale(found, admitted.event_fields.get(LOCALE_PATH))
+            self._count((key[0], part, source), admitted)
 
-    def _count(self, trigger: str, part: str, source: str, admitted: Admitted) -> None:
-        count = self.said.get((trigger, part, source))
+    def _count(self, key: tuple[str, str, str], admitted: Admitted) -> None:
+        count = self.said.get(key)
         if count is None:
-            count = self.said[trigger, part, source] = Count(is_fixed(source))
+            self._plain[key] = plain_text(key[2])
+            count = self.said[key] = Count(is_fixed(key[2]))
         if count.said >= self._looked_at_max:
             return
         count.said += 1
@@ -168,7 +169,14 @@ class Renders:
             count.over += bool(count.over)
             count.failed += bool(count.failed)
             return
+        trigger, part, source = key
+        most = _most(self._limits[trigger], part)
         fields = {"start": admitted.start_fields, "event": admitted.event_fields}
+        # There are at least as many code points as graphemes: most texts need no count.
+        plain = self._plain[key]
+        at_most = None if plain is None else plain.length(fields)
+        if at_most is not None and at_most <= most:
+            return
         items = tuple({"start": start, "event": event} for start, event in admitted.items)
         try:
             said = fill_text(source, fields, trigger, items)
@@ -178,8 +186,6 @@ class Renders:
             count.failed += 1
             count.failed_why = max(count.failed_why, str(error))
             return
-        most = _most(self._limits[trigger], part)
-        # There are at least as many code points as graphemes: most texts need no count.
         if len(said) <= most or (length := graphemes(said)) <= most:
             return
         count.over += 1

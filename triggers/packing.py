@@ -70,9 +70,11 @@ def _unpack_base64(packed: bytes) -> str:
 
 def is_packed(packed: str | bytes, token: object) -> bool:
     """Whether this text was packed. Every event of a user asks."""
-    if isinstance(packed, bytes) and packed[0] == _HEX:
+    if isinstance(packed, str):
+        return packed == token
+    if packed[0] == _HEX:
         return packed[1:].hex() == token
-    return unpack_token(packed) == token
+    return _unpack_base64(packed) == token
 
 
 def pack_id(message_id: str) -> str | bytes:

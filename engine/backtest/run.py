@@ -205,16 +205,15 @@ class Backtest:
     def _teaches(self, slot: Slot, event: Event, a: int) -> bool:
         """Something new may be learnt of the user: most was told by the event before."""
         program, state = self.program, slot.state
-        if not program.teaches(event):
-            return False
-        return (
-            state is None
-            or state.consent is not None
-            or bool(program.traits or program.canaries)
-            or tells_device(state, event, a)
-            or (program.zoned and tells_zone(state, event))
-            or (bool(program.habits) and is_new_hour(state, a))
+        known = (
+            state is not None
+            and state.consent is None
+            and not (program.traits or program.canaries)
+            and not tells_device(state, event, a)
+            and not (program.zoned and tells_zone(state, event))
+            and not (program.habits and is_new_hour(state, a))
         )
+        return not known and program.teaches(event)
 
     def _is_idle(self, hits: Hits, slot: Slot, a: int) -> bool:
         """It could only be credited, and nothing was said to the user, nor will be before `a`."""
