@@ -46,7 +46,8 @@ class Delivery(msgspec.Struct, omit_defaults=True, gc=False):
     `ghost`: CONTROL or GLOBAL_CONTROL, with which it ends instead of being sent. `closed`: from,
     until, from, until ... when it must not be sent (quiet hours and the like). `after`: the offset
     of the log that the store must have applied before this one is claimed, -1 for none; it is set
-    where the delivery may have been sent before.
+    where the delivery may have been sent before. `zone`: where the reader is, when a text tells a
+    time.
     """
 
     delivery_id: str
@@ -72,6 +73,7 @@ class Delivery(msgspec.Struct, omit_defaults=True, gc=False):
     after: int = -1
     variant: str = ""
     ghost: str = ""
+    zone: str = ""
     version: int = 1
 
     def closed_until_ms(self, now_ms: int) -> int:

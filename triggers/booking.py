@@ -251,7 +251,7 @@ def _book(
             if items
             else (),
             category=category,
-            zone=zone_of(trigger.policy, state) if trigger.by_calendar else None,
+            zone=zone_of(trigger.policy, state) if trigger.asks_zone else None,
             closed=closed_times(candidate, state, at, expires_at),
             variant=variant,
             ghost=ghost or "",

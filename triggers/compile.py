@@ -35,7 +35,7 @@ from triggers.shared import (
     mention_problems,
     parse_shared,
 )
-from triggers.texts import declared_paths
+from triggers.texts import declared_paths, tells_time
 
 
 class RegisteredTrigger(NamedTuple):
@@ -167,8 +167,7 @@ def compile_trigger(
     audience = _audience(definition, memberships)
     rechecked = None if still is None else Membership(still, memberships)
     needs = [membership.needs for membership in (audience, rechecked) if membership is not None]
-    asked = dict.fromkeys(pattern.traits)
-    asked |= {path: None for need in needs for path in need.traits}
+    asked = dict.fromkeys([*pattern.traits, *(path for need in needs for path in need.traits)])
     compiled = CompiledTrigger(
         id=definition.id,
         revision=registered.revision,
@@ -189,6 +188,7 @@ def compile_trigger(
         steps=_steps(definition, policy),
         bundle_ms=definition.bundle.window_ms if definition.bundle else 0,
         bundle_max=definition.bundle.max_count if definition.bundle else 0,
+        tells_time=_tells_time(definition),
         restart=definition.on_repeat != "keep",
         restart_at_most_ms=definition.restart_at_most_ms or 0,
         traits=tuple(asked),
@@ -221,7 +221,7 @@ def _add_arms(
     trigger.global_control = policy.global_control if trigger.marketing else None
     trigger.arm_steps = _arm_steps(definition, policy)
     trigger.arm_hours = _arm_hours(definition, quiet)
-    trigger.zoned |= any(trigger.arm_hours.values())
+    trigger.zoned |= trigger.tells_time or any(trigger.arm_hours.values())
     trigger.goal = _compile_goal(definition.goal)
 
 
@@ -341,6 +341,11 @@ def _stored_paths(
         start.update(dict.fromkeys(found["start"]))
         event.update(dict.fromkeys(found["event"]))
     return tuple(start), tuple(event)
+
+
+def _tells_time(definition: TriggerDefinition) -> bool:
+    pushes = [message.push for message in definition.all_messages]
+    return tells_time([text for push in pushes for text in (push.title, push.body)])
 
 
 def _cooldowns(

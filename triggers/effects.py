@@ -51,6 +51,11 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
     variant: str = ""
     ghost: str = ""
 
+    @property
+    def reader_zone(self) -> str:
+        """The IANA name of the zone that the texts ask for, "" when they do not."""
+        return self.zone.key if self.zone is not None and self.trigger.tells_time else ""
+
 
 class Reached(NamedTuple):
     """A counted delivery that reached somebody, or may have, and when the gate let it go.

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from triggers.texts import OUTPUT_BYTES_MAX, RenderError, TextError, compile_text, scope_of
+from triggers.formats import Reader
+from triggers.texts import (
+    NOBODY,
+    OUTPUT_BYTES_MAX,
+    RenderError,
+    TextError,
+    compile_text,
+    scope_of,
+)
 
 #: Values by dotted path, by root (`start`, `event`).
 Fields = Mapping[str, Mapping[str, object]]
@@ -21,8 +29,14 @@ _PLAIN_OUTPUT = re.compile(
 )
 
 
-def fill_text(source: str, fields: Fields, trigger: str, items: Iterable[Fields]) -> str:
-    """The text as `trigger` says it. Raises `RenderError`."""
+def fill_text(
+    source: str,
+    fields: Fields,
+    trigger: str,
+    items: Iterable[Fields] = (),
+    reader: Reader = NOBODY,
+) -> str:
+    """The text as `trigger` says it to its reader. Raises `RenderError`."""
     parts = _plain_parts(source)
     if parts is not None:
         text = _joined(parts, fields)
@@ -32,7 +46,7 @@ def fill_text(source: str, fields: Fields, trigger: str, items: Iterable[Fields]
         compiled = compile_text(source)
     except TextError as error:
         raise RenderError(str(error)) from None
-    return compiled.render(scope_of(fields, trigger, items))
+    return compiled.render(scope_of(fields, trigger, items, reader))
 
 
 class Plain(NamedTuple):

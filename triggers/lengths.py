@@ -16,9 +16,10 @@ from wcwidth import iter_graphemes
 from triggers.definition import DEFAULT_POLICY, Policy, TextLimits, TriggerDefinition
 from triggers.effects import Admitted
 from triggers.filling import Plain, fill_text, is_fixed, plain_text
+from triggers.formats import reader_of
 from triggers.messages import Message
 from triggers.problems import Location, Problem
-from triggers.texts import LOCALE_PATH, MessageAborted, RenderError, compile_text, pick_locale
+from triggers.texts import LOCALE_PATH, MessageAborted, RenderError, compile_text, pick_text
 
 _PARTS = ("title", "body")
 _EXAMPLE_CHARS_MAX = 160
@@ -154,10 +155,10 @@ class Renders:
             texts = [] if push is None else [("title", push.title), ("body", push.body)]
             self._texts[key] = texts
         for part, found in texts:
-            source = pick_locale(found, admitted.event_fields.get(LOCALE_PATH))
-            self._count((key[0], part, source), admitted)
+            source, language = pick_text(found, admitted.event_fields.get(LOCALE_PATH))
+            self._count((key[0], part, source), language, admitted)
 
-    def _count(self, key: tuple[str, str, str], admitted: Admitted) -> None:
+    def _count(self, key: tuple[str, str, str], language: str, admitted: Admitted) -> None:
         count = self.said.get(key)
         if count is None:
             self._plain[key] = plain_text(key[2])
@@ -179,7 +180,9 @@ class Renders:
             return
         items = tuple({"start": start, "event": event} for start, event in admitted.items)
         try:
-            said = fill_text(source, fields, trigger, items)
+            locale = admitted.event_fields.get(LOCALE_PATH)
+            reader = reader_of(language, locale, admitted.reader_zone)
+            said = fill_text(source, fields, trigger, items, reader)
         except MessageAborted:
             return
         except RenderError as error:

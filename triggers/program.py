@@ -124,13 +124,15 @@ class CompiledTrigger:
     arm_steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
     arm_hours: Mapping[str, Hours | None] = field(default_factory=dict)
     goal: CompiledGoal | None = None
-    #: A cap of its policy goes by the calendar of the user's zone.
-    by_calendar: bool = field(init=False)
+    #: A text of it says a date or a time, for which it depends on the user's zone.
+    tells_time: bool = False
+    #: A message of it needs the user's zone: for a cap by the calendar, or for its text.
+    asks_zone: bool = field(init=False)
     #: The checks that can refuse a candidate of it: made by `triggers.admission`, on demand.
     checks: tuple[Callable[..., Any], ...] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.by_calendar = self.policy.zoned
+        self.asks_zone = self.policy.zoned or self.tells_time
 
     def arm_of(self, user: str, start_e: int, at: int) -> str:
         """The arm of a candidate decided at `at`, whose instance waits since `start_e`; "" where no

@@ -4,22 +4,25 @@ A text may use `start` (the first event), `event` (the completing one), `trigger
 bundle `items`, each with a `start` and an `event` of its own: anything else is refused when the
 trigger is registered. Only the values a text names are kept in the user's state and in the
 delivery. Undefined values are errors (TEMPLATE_ERROR), never empty strings; the `default` filter
-says what to write instead. `{% abort_message %}` says that there is nothing to say after all
+says what to write instead. The filters `money`, `date` and `time` write for the reader
+(`triggers.formats`). `{% abort_message %}` says that there is nothing to say after all
 (TEMPLATE_ABORT).
 Limits: 4 KB of output, 1,000 loop iterations; no include or render.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TextIO
 
 from liquid import BoundTemplate, Environment, RenderContext, StrictDefaultUndefined, TokenStream
 from liquid.ast import Node
+from liquid.builtin.expressions.filtered import Filter, FilteredExpression
 from liquid.exceptions import LiquidError, LiquidSyntaxError
 from liquid.tag import Tag
 from liquid.token import TOKEN_EXPRESSION, TOKEN_TAG
 
+from triggers.formats import FILTERS, LOCAL, READER, TIMED, Reader
 from triggers.paths import check_path
 from triggers.problems import suggestion
 
@@ -30,6 +33,8 @@ _ITEMS_ELEMENTS = ("first", "last")
 _ITEMS_NAMES = ("size", *_ITEMS_ELEMENTS)
 LOCALE_PATH = "context.locale"
 OUTPUT_BYTES_MAX = 4096
+#: Of whom nothing is known.
+NOBODY = Reader()
 
 
 class TextError(ValueError):
@@ -77,14 +82,18 @@ _environment = _Environment(undefined=StrictDefaultUndefined)
 for _tag in ("include", "render"):
     _environment.tags.pop(_tag, None)
 _environment.add_tag(_AbortTag)
+for _name, _filter in FILTERS.items():
+    _environment.add_filter(_name, _filter)
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One compiled template. `paths`: (root, path) pairs it reads, root `start` or `event`."""
+    """One compiled template. `paths`: (root, path) pairs it reads, root `start` or `event`;
+    `filters`: their names."""
 
     template: BoundTemplate
     paths: tuple[tuple[str, str], ...]
+    filters: frozenset[str]
 
     def render(self, scope: Mapping[str, Any]) -> str:
         """Raise `RenderError` when a value is missing or a limit is overrun, `MessageAborted` when
@@ -106,6 +115,11 @@ def compile_text(source: str) -> Text:
     for name in used.filters:
         if name not in _environment.filters:
             raise TextError(f"unknown filter '{name}'{suggestion(name, _environment.filters)}")
+    try:
+        for one in _filters(template):
+            one.validate_filter_arguments(_environment)
+    except LiquidError as error:
+        raise TextError(str(error).splitlines()[0]) from None
     paths: dict[tuple[str, str], None] = {}
     for root, variables in used.globals.items():
         for variable in variables:
@@ -118,7 +132,22 @@ def compile_text(source: str) -> Text:
                 found = _of_item(variable.segments[1:])
                 if found is not None:
                     paths[found] = None
-    return Text(template, tuple(paths))
+    return Text(template, tuple(paths), frozenset(used.filters))
+
+
+def _filters(template: BoundTemplate) -> Iterator[Filter]:
+    """Every use of a filter, as it is written."""
+    context = RenderContext(template)
+    nodes = list(template.nodes)
+    while nodes:
+        node = nodes.pop()
+        nodes += node.children(context)
+        expressions = list(node.expressions())
+        while expressions:
+            expression = expressions.pop()
+            expressions += expression.children()
+            if isinstance(expression, FilteredExpression):
+                yield from expression.filters or ()
 
 
 def _of_item(segments: Sequence[Any]) -> tuple[str, str] | None:
@@ -156,33 +185,46 @@ def scope_of(
     fields: Mapping[str, Mapping[str, Any]],
     trigger: str,
     items: Iterable[Mapping[str, Mapping[str, Any]]] = (),
+    reader: Reader = NOBODY,
 ) -> dict[str, Any]:
     """The values of a rendering: flat fields by dotted path become nested mappings again."""
     nested = [{root: _nest(item.get(root, {})) for root in EVENT_ROOTS} for item in items]
-    scope: dict[str, Any] = {"trigger": {"id": trigger}, ITEMS_ROOT: nested}
+    scope: dict[str, Any] = {"trigger": {"id": trigger}, ITEMS_ROOT: nested, READER: reader}
     for root in EVENT_ROOTS:
         scope[root] = _nest(fields.get(root, {}))
     return scope
 
 
-def pick_locale(texts: str | Mapping[str, str], locale: object) -> str:
-    """The text for `ru-KZ`, else for `ru`, else the first one written."""
+def pick_text(texts: str | Mapping[str, str], locale: object) -> tuple[str, str]:
+    """The text for `ru-KZ`, else for `ru`, else the first one written, and its language ("" where
+    nobody says which)."""
     if isinstance(texts, str):
-        return texts
+        return texts, ""
     if isinstance(locale, str):
         tag = locale.replace("_", "-")
         for name in (tag, tag.split("-")[0]):
             if name in texts:
-                return texts[name]
-    return next(iter(texts.values()))
+                return texts[name], name
+    name = next(iter(texts))
+    return texts[name], name
+
+
+def tells_time(texts: Iterable[str | Mapping[str, str]]) -> bool:
+    """Whether one of the texts depends on where its reader is."""
+    return any(compile_text(source).filters & TIMED for text in texts for source in _sources(text))
+
+
+def _sources(text: str | Mapping[str, str]) -> list[str]:
+    return [text] if isinstance(text, str) else list(text.values())
 
 
 def declared_paths(texts: Iterable[str | Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
-    """What the texts read, by root; several locales make the locale itself declared."""
+    """What the texts read, by root; several locales, or a filter that writes for the reader, make
+    the locale itself declared."""
     found: dict[str, dict[str, None]] = {root: {} for root in EVENT_ROOTS}
     for text in texts:
-        sources = [text] if isinstance(text, str) else list(text.values())
-        if len(sources) > 1:
+        sources = _sources(text)
+        if len(sources) > 1 or any(compile_text(one).filters & LOCAL for one in sources):
             found["event"][LOCALE_PATH] = None
         for source in sources:
             for root, path in compile_text(source).paths:

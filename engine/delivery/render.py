@@ -12,7 +12,8 @@ from schemas.deliveries import Delivery
 from schemas.topics import Lane
 from triggers.definition import TriggerDefinition
 from triggers.filling import fill_text
-from triggers.texts import LOCALE_PATH, RenderError, pick_locale
+from triggers.formats import reader_of
+from triggers.texts import LOCALE_PATH, RenderError, pick_text
 
 Definitions = Callable[[str, int], TriggerDefinition | None]
 LocalisedText = str | Mapping[str, str]
@@ -66,10 +67,9 @@ class Renderer:
         a transactional one replaces nothing but a repeat of itself.
         """
         texts = self._texts_of(delivery.trigger, delivery.revision, delivery.text, delivery.variant)
-        locale = delivery.fields.get("event", {}).get(LOCALE_PATH)
         return Rendered(
-            fill(pick_locale(texts.title, locale), delivery),
-            fill(pick_locale(texts.body, locale), delivery),
+            fill(texts.title, delivery),
+            fill(texts.body, delivery),
             texts.link,
             texts.data,
             delivery.trigger if delivery.marketing else delivery.delivery_id,
@@ -98,6 +98,9 @@ class Renderer:
         return _Texts(message.push.title, message.push.body, message.link, data)
 
 
-def fill(source: str, delivery: Delivery) -> str:
+def fill(texts: LocalisedText, delivery: Delivery) -> str:
     """A text with the delivery's values. Raises `RenderError`."""
-    return fill_text(source, delivery.fields, delivery.trigger, delivery.items)
+    locale = delivery.fields.get("event", {}).get(LOCALE_PATH)
+    source, language = pick_text(texts, locale)
+    reader = reader_of(language, locale, delivery.zone)
+    return fill_text(source, delivery.fields, delivery.trigger, delivery.items, reader)

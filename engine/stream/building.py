@@ -120,6 +120,7 @@ def delivery_of(admitted: Admitted, origin: Origin) -> Delivery:
         limits=limits,
         closed=list(admitted.closed),
         lane=trigger.lane,
+        zone=admitted.reader_zone,
     )
 
 

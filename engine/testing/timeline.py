@@ -324,4 +324,5 @@ def _delivery(admitted: Admitted) -> Delivery:
         items=[{"start": start, "event": event} for start, event in admitted.items],
         text=admitted.text,
         variant=admitted.variant,
+        zone=admitted.reader_zone,
     )

@@ -91,6 +91,22 @@ def test_texts_are_rendered_in_the_language_of_the_user() -> None:
     assert diff(found) == ['- 2h ADMITTED, body "Shoes"', '+ 2h ADMITTED, title "Hi", body "Boots"']
 
 
+def test_amounts_and_times_are_written_for_the_user_where_they_are() -> None:
+    body = "{{ start.properties.price | money: 'EUR' }} until {{ start.properties.ends | time }}"
+    trigger = AT_ONCE + f'message: {{push: {{title: {{en: Hi, ru: "Привет"}}, body: "{body}"}}}}\n'
+    ends = "properties: {price: 19.5, ends: '2026-01-05T20:30:00Z'}"
+
+    def passes(context: str, text: str, *more: str) -> bool:
+        event = f"{{at: 0m, event: Added, {context}{ends}}}"
+        expected = f'{{at: 0m, outcome: ADMITTED, body: "{text}"}}'
+        return verdict(event, expected, *more, trigger=trigger).passed
+
+    assert passes("", "€19.50 until 8:30\u202fPM")
+    assert passes("context: {locale: de-DE}, ", "19,50\xa0€ until 21:30", "zone: Europe/Berlin")
+    told = "context: {locale: ru-KZ, timezone: Asia/Almaty}, "
+    assert passes(told, "19,50\xa0€ until 01:30")
+
+
 def test_a_text_that_fails_to_render_fails_the_test() -> None:
     nameless = "{at: 0m, event: Added, properties: {price: 50}}"
     found = verdict(nameless, "{at: 2h, outcome: ADMITTED}", trigger=SAYS)

@@ -11,7 +11,7 @@ from triggers.texts import (
     TextError,
     compile_text,
     declared_paths,
-    pick_locale,
+    pick_text,
     scope_of,
 )
 
@@ -153,8 +153,8 @@ def test_a_filter_that_cannot_do_it_is_a_render_error(source: str) -> None:
 def test_the_text_of_the_locale_is_chosen_then_of_its_language_then_the_first(
     locale: object, text: str
 ) -> None:
-    assert pick_locale({"en": "en", "ru": "ru", "ru-KZ": "kz"}, locale) == text
-    assert pick_locale("same", locale) == "same"
+    assert pick_text({"en": "en", "ru": "ru", "ru-KZ": "kz"}, locale)[0] == text
+    assert pick_text("same", locale) == ("same", "")
 
 
 def test_the_paths_of_all_texts_and_locales_are_declared() -> None:
