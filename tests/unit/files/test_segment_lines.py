@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from engine.files import FileRefused, Problems, UnsortedError, read_events
-from schemas.events import occurred_at_ms
+from schemas.events import EVENT_BYTES_MAX, occurred_at_ms
 from tests.unit.files.reading import read, segment, write
 
 BASE_MS = 1_767_607_200_000
@@ -128,6 +128,18 @@ def test_sorting_puts_events_in_order_and_keeps_ties_as_they_stand(tmp_path: Pat
     found, _, _ = read(path, sort=True)
     ids = [event.event.message_id for event in found]
     assert ids == ["first", "tie 1", "tie 2", "last"]
+
+
+def test_a_message_that_grows_with_its_number_is_sorted_on_disk_all_the_same(
+    tmp_path: Path,
+) -> None:
+    whole = segment(2, messageId="", properties={"text": ""})
+    text = "x" * (EVENT_BYTES_MAX - len(whole))
+    large = segment(2, messageId="", properties={"text": text})
+    path = write(tmp_path / "a.jsonl", lines(large, segment(1, messageId="")))
+    found, counts, _ = read(path, sort=True, sort_events_max=1)
+    assert [event.event.message_id for event in found] == ["2", "1"]
+    assert counts == {}
 
 
 def test_a_file_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
