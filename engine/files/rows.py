@@ -12,11 +12,9 @@ from typing import Any, Final, NamedTuple
 from engine.files.mapping import EventMapping, TimeUnit
 from engine.files.numbering import Numbering
 from engine.files.problems import ProblemKind
+from engine.files.reading import TIME_MAX_MS
 from engine.files.values import TIMES, TO_TIME, as_text, column_reader
 from schemas.events import ID_CHARS_MAX, Event
-
-#: 9999-12-31, the last day a datetime holds.
-TIME_MAX_MS: Final = 253_402_214_400_000
 
 #: What rows of one event share: user, event name, and the texts of the group's columns.
 Group = tuple[str, ...]

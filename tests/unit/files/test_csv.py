@@ -111,6 +111,7 @@ def test_rows_that_are_no_event_are_left_out_and_counted(tmp_path: Path) -> None
         + "u1,soon,buy,,,,,\n"
         + "u1,-5,buy,,,,,\n"
         + "u1,99999999999999999,buy,,,,,\n"
+        + "u1,253402214400000,buy,,,,,\n"
         + "u1,3,,,,,,\n"
         + f"{'u' * 257},3,buy,,,,,\n"
         + "u1,3,buy\n"
@@ -123,13 +124,13 @@ def test_rows_that_are_no_event_are_left_out_and_counted(tmp_path: Path) -> None
     assert counts == {
         "MISSING_ID": 1,
         "MISSING_TIME": 1,
-        "BAD_TIMESTAMP": 3,
+        "BAD_TIMESTAMP": 4,
         "MISSING_EVENT": 1,
         "ID_TOO_LONG": 1,
         "BAD_ROW": 2,
     }
-    assert f"  {tmp_path}/a.csv:10: 3 columns, the header has 8" in said
-    assert found[1].event.message_id == "11"
+    assert f"  {tmp_path}/a.csv:11: 3 columns, the header has 8" in said
+    assert found[1].event.message_id == "12"
 
 
 def test_quoted_cells_hold_commas_quotes_and_newlines(tmp_path: Path) -> None:

@@ -95,6 +95,16 @@ def test_what_cannot_be_read_is_counted_with_its_place_and_the_rest_is_read(
     assert any(line.startswith(f"  {path}:2: ") for line in said)
 
 
+def test_a_time_at_the_end_of_the_calendar_is_none(tmp_path: Path) -> None:
+    # Warehouses write it for "never"; what waits from there on would have no date.
+    never = ["9999-12-31T00:00:00Z", "9999-12-31T23:59:59-14:00", "9000-01-01T00:00:00.001Z"]
+    messages = [segment(1, receivedAt=moment) for moment in never]
+    path = write(tmp_path / "a.jsonl", lines(segment(1), *messages))
+    found, counts, said = read(path)
+    assert (len(found), counts) == (1, {"BAD_TIMESTAMP": 3})
+    assert said[1] == f"  {path}:2: the time is out of range: 9999-12-31 00:00:00+00:00"
+
+
 def test_only_the_first_five_places_of_a_kind_are_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", b"nonsense\n" * 1_000)
     _, counts, said = read(path)
