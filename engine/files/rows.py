@@ -14,7 +14,7 @@ from engine.files.numbering import Numbering
 from engine.files.problems import ProblemKind
 from engine.files.reading import TIME_MAX_MS
 from engine.files.values import TIMES, TO_TIME, as_text, column_reader
-from schemas.events import ID_CHARS_MAX, Event
+from schemas.events import ID_CHARS_MAX, OWN_PREFIX, Event
 
 #: What rows of one event share: user, event name, and the texts of the group's columns.
 Group = tuple[str, ...]
@@ -136,17 +136,16 @@ class RowMapper:
         base = self._numbering.block(heads.times, block.numbers, block.total)
         columns = list(zip(*block.rows, strict=True))
         ids = self._message_ids(columns, block.numbers, base)
-        if max(map(len, ids)) > ID_CHARS_MAX:
-            short = [len(message_id) <= ID_CHARS_MAX for message_id in ids]
-            detail = f"over {ID_CHARS_MAX} characters"
-            for line in compress(block.lines, [not fits for fits in short]):
-                problems.append(RowProblem(line, ProblemKind.ID_TOO_LONG, detail))
-            block, ids = block.only(short), list(compress(ids, short))
+        wrong = _wrong_ids(ids)
+        if wrong:
+            problems += [RowProblem(block.lines[row], *why) for row, why in wrong.items()]
+            good = [row not in wrong for row in range(len(ids))]
+            block, ids = block.only(good), list(compress(ids, good))
             names, users, times = heads
             heads = _Heads(
-                list(compress(names, short)),
-                list(compress(users, short)),
-                list(compress(times, short)),
+                list(compress(names, good)),
+                list(compress(users, good)),
+                list(compress(times, good)),
             )
             columns = list(zip(*block.rows, strict=True))
         if not ids:
@@ -283,6 +282,19 @@ class RowMapper:
             groups[number] = (user, name, *cells)
             products[number] = {key: values.pop(key) for key in names if key in values}
         return groups, products
+
+
+def _wrong_ids(ids: list[str]) -> dict[int, tuple[ProblemKind, str]]:
+    """The rows whose id the log would refuse, and why."""
+    if max(map(len, ids)) <= ID_CHARS_MAX and OWN_PREFIX not in "".join(ids):
+        return {}
+    found = {}
+    for row, message_id in enumerate(ids):
+        if message_id.startswith(OWN_PREFIX):
+            found[row] = ProblemKind.OWN_EVENT, "made by `tripline export --segment`"
+        elif len(message_id) > ID_CHARS_MAX:
+            found[row] = ProblemKind.ID_TOO_LONG, f"over {ID_CHARS_MAX} characters"
+    return found
 
 
 def _fill_in(made: list[dict[str, Any]], columns: dict[str, Sequence[Any]]) -> None:

@@ -64,6 +64,16 @@ def test_several_id_columns_are_one_id_when_all_are_filled(tmp_path: Path) -> No
     assert [event.event.message_id for event in found] == ["a:p1", "2"]
 
 
+def test_an_id_of_the_engines_own_events_leaves_the_row_out_as_the_log_does(
+    tmp_path: Path,
+) -> None:
+    text = HEADER + "u1,1,look,tripline:1,,,,\nu1,2,look,tripline,,,,\nu1,3,look,b,,,,\n"
+    found, counts, said = rows(tmp_path, text)
+    assert [event.event.message_id for event in found] == ["tripline", "b"]
+    assert counts == {"OWN_EVENT": 1}
+    assert said[1].startswith(f"  {tmp_path}/a.csv:2: ")
+
+
 def test_other_values_keep_their_name_or_are_left_out(tmp_path: Path) -> None:
     text = HEADER + "u1,1,jump,,,,,\nu1,2,buy,,,,,\n"
     kept, _, _ = rows(tmp_path, text)
