@@ -110,10 +110,11 @@ class CsvRows:
 
     def _quoted(self) -> tuple[int, list[str] | None]:
         """The row that begins here, which may reach over lines, and the line of its end."""
+        line = self._first_line + self._at
         try:
             values: list[str] | None = next(self._reader, [])
         except csv.Error as error:
-            line = self._first_line + self._at - 1
+            # Where the quote was opened: the end of the file says nothing.
             self._problems.add(ProblemKind.BAD_ROW, self._lines.file, line, str(error))
             values = None
         return self._first_line + self._at - 1, values

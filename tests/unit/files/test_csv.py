@@ -154,9 +154,12 @@ def test_a_quote_that_never_closes_is_counted_and_what_came_before_is_read(
     tmp_path: Path,
 ) -> None:
     text = HEADER + "u1,1,look,,a,,,\n" + 'u1,2,look,,"' + "b\n" * 200_000
-    found, counts, _ = rows(tmp_path, text)
+    found, counts, said = rows(tmp_path, text)
     assert [event.a_ms for event in found] == [1]
     assert counts["BAD_ROW"] > 0
+    assert said[1].startswith(f"  {tmp_path}/a.csv:3: field larger than field limit")
+    _, _, said = rows(tmp_path, HEADER + 'u1,1,look,,"a,,,\n' + "u1,2,look,,a,,,\n" * 9)
+    assert said == ["BAD_ROW: 1", f"  {tmp_path}/a.csv:2: unexpected end of data"]
 
 
 def test_windows_line_ends_and_a_byte_order_mark_do_not_show(tmp_path: Path) -> None:
