@@ -59,7 +59,7 @@ def open_history(
     on stderr what was wrong with the events, unless it is read once more (`talks`).
     """
     from engine.clock import now_ms
-    from engine.files import Span, input_bytes, load_mapping, read_batches
+    from engine.files import FileRefused, Span, input_bytes, load_mapping, read_batches
 
     span = Span(moment_ms("--from", from_, now_ms()), moment_ms("--to", to, now_ms()))
     if span.from_ms is not None and span.to_ms is not None and span.from_ms >= span.to_ms:
@@ -73,7 +73,7 @@ def open_history(
         path = Path(events)
         columns = None if mapping is None else load_mapping(mapping)
         with _progress(path.name, input_bytes(path), "bytes") as advance:
-            yield read_batches(
+            batches = read_batches(
                 path,
                 columns,
                 problems=problems,
@@ -83,15 +83,25 @@ def open_history(
                 row_from=row_from,
                 advance=advance,
             )
+            try:
+                yield batches
+            except FileRefused:
+                # A damaged file may be refused for what it lacks: the damage is the reason.
+                _say(problems)
+                raise
     if not talks:
         return
-    for line in problems.lines():
-        talk(line)
+    _say(problems)
     if not problems.events:
         where = "in this range" if from_ or to else "in these events"
         if problems and not (from_ or to):
             raise CliError(ExitCode.INVALID, f"{events}: no event could be read")
         talk(f"{events}: there is nothing {where}")
+
+
+def _say(problems: "Problems") -> None:
+    for line in problems.lines():
+        talk(line)
 
 
 @contextmanager

@@ -9,8 +9,6 @@ from engine.files.problems import FileRefused, ProblemKind, Problems
 from engine.files.rows import Block
 
 _COLUMNS_MAX: Final = 10_000
-_BOM: Final = "\ufeff"
-_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 class CsvRows:
@@ -54,14 +52,10 @@ class CsvRows:
         raw = raw.removesuffix(b"\n")
         self._first_line = self._lines.line + 1
         self._at = 0
-        if self._first_line == 1 and raw[:2] in _UTF16:
-            raise FileRefused(f"{self._lines.file}:1: this is UTF-16; save it as UTF-8")
         try:
             text = raw.decode(self._encoding)
         except UnicodeDecodeError:
             text = "\n".join(map(self._repaired, raw.split(b"\n"), range(raw.count(b"\n") + 1)))
-        if self._first_line == 1:
-            text = text.removeprefix(_BOM)
         if "\r" in text:
             text = text.replace("\r\n", "\n").removesuffix("\r")
         self._texts = text.split("\n")
@@ -110,10 +104,11 @@ class CsvRows:
 
     def _quoted(self) -> tuple[int, list[str] | None]:
         """The row that begins here, which may reach over lines, and the line of its end."""
+        line = self._first_line + self._at
         try:
             values: list[str] | None = next(self._reader, [])
         except csv.Error as error:
-            line = self._first_line + self._at - 1
+            # Where the quote was opened: the end of the file says nothing.
             self._problems.add(ProblemKind.BAD_ROW, self._lines.file, line, str(error))
             values = None
         return self._first_line + self._at - 1, values

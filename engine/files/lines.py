@@ -1,5 +1,6 @@
 """A file as blocks of whole lines, unpacked on the way; memory is bounded by a block and a line."""
 
+import codecs
 import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -42,7 +43,7 @@ class LineReader:
     """Lines of one file with their newlines; `line` is the number of the last one given out.
 
     Packing is told by the first bytes, not by the name. Raises FileRefused when the file cannot be
-    opened; whatever it holds is never an error, but counted in `problems`.
+    opened or is UTF-16; whatever else it holds is never an error, but counted in `problems`.
     """
 
     def __init__(self, path: Path, problems: Problems, advance: Advance = no_advance) -> None:
@@ -71,7 +72,7 @@ class LineReader:
     def _blocks(self) -> Iterator[bytes]:
         rest = b""
         skipping = False
-        for chunk in self._chunks():
+        for chunk in self._unmarked():
             end = chunk.rfind(b"\n")
             if skipping:
                 if end < 0:
@@ -91,6 +92,15 @@ class LineReader:
                 rest, skipping = b"", True
         if rest:
             yield rest
+
+    def _unmarked(self) -> Iterator[bytes]:
+        """The contents without the byte order mark that editors on Windows begin a file with."""
+        chunks = self._chunks()
+        first = next(chunks, b"")
+        if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise FileRefused(f"{self.file}:1: this is UTF-16; save it as UTF-8")
+        yield first.removeprefix(codecs.BOM_UTF8)
+        yield from chunks
 
     def _chunks(self) -> Iterator[bytes]:
         try:

@@ -170,18 +170,16 @@ class FileMapping:
     rules: EventMapping
 
     def check_header(self, header: list[str], file: str) -> None:
-        """Raise DefinitionErrors for columns that the file does not have."""
-        problems = [
-            Problem(
-                location,
-                f"no column '{column}' in {file}{suggestion(column, header)}",
-                at_key=location[0] == "properties",
-            )
-            for column, location in self.rules.columns().items()
-            if column not in header
-        ]
-        if problems:
-            raise _errors(self.file, self.source, problems)
+        """Raise DefinitionErrors for columns that the file does not have, or has twice."""
+        found = []
+        for column, location in self.rules.columns().items():
+            if column not in header:
+                hint = suggestion(column, header)
+                found.append((location, f"no column '{column}' in {file}{hint}"))
+            elif header.count(column) > 1:
+                found.append((location, f"{file} has more than one column '{column}'"))
+        if found:
+            self.refuse_columns(found)
 
     def refuse_columns(self, found: Iterable[tuple[Location, str]]) -> NoReturn:
         """Raise DefinitionErrors: for each place of the mapping what is wrong with its column."""

@@ -16,6 +16,8 @@ from schemas.events import Event
 #: Rows out of order that a refusal names.
 EARLY_MAX: Final = 5
 _BATCH: Final = 1_000
+#: The year 9000: what waits from there on, even for years, ends in a year that a datetime has.
+TIME_MAX_MS: Final = 221_845_392_000_000
 
 
 class FileEvent(NamedTuple):

@@ -7,16 +7,15 @@ row.
 
 from collections.abc import Iterator, Sequence
 from itertools import compress
+from types import NoneType
 from typing import Any, Final, NamedTuple
 
 from engine.files.mapping import EventMapping, TimeUnit
 from engine.files.numbering import Numbering
 from engine.files.problems import ProblemKind
+from engine.files.reading import TIME_MAX_MS
 from engine.files.values import TIMES, TO_TIME, as_text, column_reader
-from schemas.events import ID_CHARS_MAX, Event
-
-#: 9999-12-31, the last day a datetime holds.
-TIME_MAX_MS: Final = 253_402_214_400_000
+from schemas.events import ID_CHARS_MAX, OWN_PREFIX, Event
 
 #: What rows of one event share: user, event name, and the texts of the group's columns.
 Group = tuple[str, ...]
@@ -69,6 +68,8 @@ class _Heads(NamedTuple):
     times: list[int]
 
 
+#: Types of cells that name something, or are blank.
+_NAMES: Final = {str, int, NoneType}
 _NOTHING: Final = Mapped([], [], (), (), ())
 
 
@@ -90,6 +91,7 @@ class RowMapper:
         event = rules.event
         group = rules.group_by
         self._numbering = numbering
+        self._columns = columns
         self._blank = frozenset((None, "", *rules.blank))
         self._user = index[rules.user]
         self._time = index[rules.time.column]
@@ -137,18 +139,17 @@ class RowMapper:
             return _NOTHING
         base = self._numbering.block(heads.times, block.numbers, block.total)
         columns = list(zip(*block.rows, strict=True))
-        ids = self._message_ids(columns, block.numbers, base)
-        if max(map(len, ids)) > ID_CHARS_MAX:
-            short = [len(message_id) <= ID_CHARS_MAX for message_id in ids]
-            detail = f"over {ID_CHARS_MAX} characters"
-            for line in compress(block.lines, [not fits for fits in short]):
-                problems.append(RowProblem(line, ProblemKind.ID_TOO_LONG, detail))
-            block, ids = block.only(short), list(compress(ids, short))
+        ids = self._message_ids(columns, block, base, problems)
+        wrong = _wrong_ids(ids)
+        if wrong:
+            problems += [RowProblem(block.lines[row], *why) for row, why in wrong.items()]
+            good = [row not in wrong for row in range(len(ids))]
+            block, ids = block.only(good), list(compress(ids, good))
             names, users, times = heads
             heads = _Heads(
-                list(compress(names, short)),
-                list(compress(users, short)),
-                list(compress(times, short)),
+                list(compress(names, good)),
+                list(compress(users, good)),
+                list(compress(times, good)),
             )
             columns = list(zip(*block.rows, strict=True))
         if not ids:
@@ -160,7 +161,7 @@ class RowMapper:
                 ids, heads.names, heads.users, properties, strict=True
             )
         ]
-        groups, products = self._groups(columns, heads, properties)
+        groups, products = self._groups(columns, heads, properties, block.lines, problems)
         return Mapped(heads.times, events, groups, products, block.lines)
 
     def _heads(self, block: Block) -> _Heads | None:
@@ -189,9 +190,10 @@ class RowMapper:
     def _with_users(self, block: Block, problems: list[RowProblem]) -> Block:
         blank = self._blank
         known = [as_text(row[self._user]) not in blank for row in block.rows]
-        for line, is_known in zip(block.lines, known, strict=True):
+        for line, row, is_known in zip(block.lines, block.rows, known, strict=True):
             if not is_known:
-                problems.append(RowProblem(line, ProblemKind.MISSING_ID, "the user is blank"))
+                detail = f"the user is {_unnamed(row[self._user])}"
+                problems.append(RowProblem(line, ProblemKind.MISSING_ID, detail))
         return block if all(known) else block.only(known)
 
     def _refusal(self, row: Sequence[Any]) -> tuple[ProblemKind, str] | None:
@@ -199,7 +201,7 @@ class RowMapper:
         blank = self._blank
         user = as_text(row[self._user])
         if self._event is not None and self._name_of(as_text(row[self._event])) in blank:
-            return ProblemKind.MISSING_EVENT, "the event is blank"
+            return ProblemKind.MISSING_EVENT, f"the event is {_unnamed(row[self._event])}"
         moment = row[self._time]
         if moment in blank:
             return ProblemKind.MISSING_TIME, "the time is blank"
@@ -231,13 +233,18 @@ class RowMapper:
         return value if name is None and self._keeps_others else name
 
     def _message_ids(
-        self, columns: list[tuple[Any, ...]], numbers: Sequence[int], base: int
+        self,
+        columns: list[tuple[Any, ...]],
+        block: Block,
+        base: int,
+        problems: list[RowProblem],
     ) -> list[str]:
         parts = [_texts(columns[number]) for number in self._ids]
+        self._check_names(columns, self._ids, block.lines, problems)
         if parts and all(map(self._blank.isdisjoint, parts)):
             return parts[0] if len(parts) == 1 else list(map(":".join, zip(*parts, strict=True)))
         name = self._numbering.name
-        made_up = [name(base + number) for number in numbers]
+        made_up = [name(base + number) for number in block.numbers]
         if not parts:
             return made_up
         return [
@@ -267,10 +274,33 @@ class RowMapper:
             _fill_in(made, sparse)
         return made
 
+    def _check_names(
+        self,
+        columns: list[tuple[Any, ...]],
+        named: list[int],
+        lines: Sequence[int],
+        problems: list[RowProblem],
+    ) -> None:
+        """Count the cells of a JSON file that name nothing for their type: they are as if blank."""
+        for number in named:
+            column = columns[number]
+            if set(map(type, column)) <= _NAMES:
+                continue
+            for line, cell in zip(lines, column, strict=True):
+                if type(cell) not in _NAMES:
+                    detail = f"{self._columns[number]}: {cell!r}"
+                    problems.append(RowProblem(line, ProblemKind.BAD_VALUE, detail))
+
     def _groups(
-        self, columns: list[tuple[Any, ...]], heads: _Heads, properties: list[dict[str, Any]]
+        self,
+        columns: list[tuple[Any, ...]],
+        heads: _Heads,
+        properties: list[dict[str, Any]],
+        lines: Sequence[int],
+        problems: list[RowProblem],
     ) -> tuple[Sequence[Group | None], Sequence[dict[str, Any] | None]]:
         """By what each row is grouped; the products' properties leave those of the event."""
+        self._check_names(columns, self._group, lines, problems)
         count = len(heads.names)
         groups: list[Group | None] = [None] * count
         products: list[dict[str, Any] | None] = [None] * count
@@ -287,6 +317,19 @@ class RowMapper:
         return groups, products
 
 
+def _wrong_ids(ids: list[str]) -> dict[int, tuple[ProblemKind, str]]:
+    """The rows whose id the log would refuse, and why."""
+    if max(map(len, ids)) <= ID_CHARS_MAX and OWN_PREFIX not in "".join(ids):
+        return {}
+    found = {}
+    for row, message_id in enumerate(ids):
+        if message_id.startswith(OWN_PREFIX):
+            found[row] = ProblemKind.OWN_EVENT, "made by `tripline export --segment`"
+        elif len(message_id) > ID_CHARS_MAX:
+            found[row] = ProblemKind.ID_TOO_LONG, f"over {ID_CHARS_MAX} characters"
+    return found
+
+
 def _fill_in(made: list[dict[str, Any]], columns: dict[str, Sequence[Any]]) -> None:
     names = list(columns)
     nothing = (None,) * len(names)
@@ -297,6 +340,10 @@ def _fill_in(made: list[dict[str, Any]], columns: dict[str, Sequence[Any]]) -> N
         for name, cell in zip(names, cells, strict=True):
             if cell is not None:
                 properties[name] = cell
+
+
+def _unnamed(cell: Any) -> str:
+    return "blank" if type(cell) in _NAMES else f"{cell!r}, no text and no integer"
 
 
 def _texts(column: Sequence[Any]) -> list[str]:

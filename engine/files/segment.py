@@ -7,7 +7,7 @@ from operator import le
 from engine.files.lines import LineReader
 from engine.files.numbering import EVERYTHING
 from engine.files.problems import ProblemKind
-from engine.files.reading import Batch, Batches, Early, Reading, batch_of
+from engine.files.reading import TIME_MAX_MS, Batch, Batches, Early, Reading, batch_of
 from schemas.events import BadRecord, Event, decode_event, decode_events, to_ms, to_ms_all
 from schemas.reasons import DeadLetterReason
 
@@ -37,6 +37,8 @@ def _read_plain(batch: list[bytes], last_ms: int, reading: Reading) -> tuple[Bat
     times = to_ms_all([event.received_at or event.timestamp or _NEVER for event in events])
     if times[0] < last_ms or not all(map(le, times, islice(times, 1, None))):
         return None
+    if times[-1] > TIME_MAX_MS:
+        return None
     reading.numbering.block((), (), len(batch))
     return Batch(times, events, batch), times[-1]
 
@@ -62,13 +64,12 @@ def _read(batch: list[bytes], first_line: int, last_ms: int, reading: Reading) -
             event, kept = again, None
         moment = event.received_at or event.timestamp
         a_ms = -1 if moment is None else to_ms(moment)
-        if a_ms < last_ms:
-            if a_ms < 0:
-                _count_time(moment is None, reading, first_line + place)
-                continue
-            if ordered:
-                early.append(Early(first_line + place, a_ms, last_ms))
-                continue
+        if not 0 <= a_ms <= TIME_MAX_MS:
+            _count_time(moment, reading, first_line + place)
+            continue
+        if ordered and a_ms < last_ms:
+            early.append(Early(first_line + place, a_ms, last_ms))
+            continue
         last_ms = a_ms
         if kept is None:
             nameless.append((place, event))
@@ -95,7 +96,8 @@ def _without_id(raw: bytes, error: BadRecord, reading: Reading, line: int) -> Ev
     return None
 
 
-def _count_time(missing: bool, reading: Reading, line: int) -> None:
-    kind = ProblemKind.MISSING_TIME if missing else ProblemKind.BAD_TIMESTAMP
-    detail = "neither receivedAt nor timestamp" if missing else "before 1970"
+def _count_time(moment: datetime | None, reading: Reading, line: int) -> None:
+    kind, detail = ProblemKind.MISSING_TIME, "neither receivedAt nor timestamp"
+    if moment is not None:
+        kind, detail = ProblemKind.BAD_TIMESTAMP, f"the time is out of range: {moment}"
     reading.problems.add(kind, reading.file, line, detail)

@@ -81,6 +81,14 @@ def test_a_file_of_which_nothing_can_be_read_is_invalid(folder: Path) -> None:
     assert admitted(backtest(folder, write(folder / "b.jsonl", ""))) == 0
 
 
+def test_a_refused_file_says_what_was_wrong_before(folder: Path) -> None:
+    rules = write(folder / "mapping.yaml", MAPPING)
+    events = write(folder / "a.csv.gz", b"\x1f\x8b\x08\x00" + b"x" * 50)
+    said = backtest(folder, events, "--map", rules, code=2).stderr
+    assert said.startswith(f"DAMAGED: 1\n  {events}:1: gzip: ")
+    assert "the first row names the columns" in said
+
+
 def test_a_mapping_names_a_column_that_is_not_there_with_its_place(folder: Path) -> None:
     events = write(folder / "a.csv", "who,at,what,skuu\nu1,1,Seen,p1\n")
     rules = write(folder / "mapping.yaml", MAPPING)

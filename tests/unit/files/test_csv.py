@@ -64,6 +64,16 @@ def test_several_id_columns_are_one_id_when_all_are_filled(tmp_path: Path) -> No
     assert [event.event.message_id for event in found] == ["a:p1", "2"]
 
 
+def test_an_id_of_the_engines_own_events_leaves_the_row_out_as_the_log_does(
+    tmp_path: Path,
+) -> None:
+    text = HEADER + "u1,1,look,tripline:1,,,,\nu1,2,look,tripline,,,,\nu1,3,look,b,,,,\n"
+    found, counts, said = rows(tmp_path, text)
+    assert [event.event.message_id for event in found] == ["tripline", "b"]
+    assert counts == {"OWN_EVENT": 1}
+    assert said[1].startswith(f"  {tmp_path}/a.csv:2: ")
+
+
 def test_other_values_keep_their_name_or_are_left_out(tmp_path: Path) -> None:
     text = HEADER + "u1,1,jump,,,,,\nu1,2,buy,,,,,\n"
     kept, _, _ = rows(tmp_path, text)
@@ -111,6 +121,7 @@ def test_rows_that_are_no_event_are_left_out_and_counted(tmp_path: Path) -> None
         + "u1,soon,buy,,,,,\n"
         + "u1,-5,buy,,,,,\n"
         + "u1,99999999999999999,buy,,,,,\n"
+        + "u1,253402214400000,buy,,,,,\n"
         + "u1,3,,,,,,\n"
         + f"{'u' * 257},3,buy,,,,,\n"
         + "u1,3,buy\n"
@@ -123,13 +134,13 @@ def test_rows_that_are_no_event_are_left_out_and_counted(tmp_path: Path) -> None
     assert counts == {
         "MISSING_ID": 1,
         "MISSING_TIME": 1,
-        "BAD_TIMESTAMP": 3,
+        "BAD_TIMESTAMP": 4,
         "MISSING_EVENT": 1,
         "ID_TOO_LONG": 1,
         "BAD_ROW": 2,
     }
-    assert f"  {tmp_path}/a.csv:10: 3 columns, the header has 8" in said
-    assert found[1].event.message_id == "11"
+    assert f"  {tmp_path}/a.csv:11: 3 columns, the header has 8" in said
+    assert found[1].event.message_id == "12"
 
 
 def test_quoted_cells_hold_commas_quotes_and_newlines(tmp_path: Path) -> None:
@@ -143,9 +154,12 @@ def test_a_quote_that_never_closes_is_counted_and_what_came_before_is_read(
     tmp_path: Path,
 ) -> None:
     text = HEADER + "u1,1,look,,a,,,\n" + 'u1,2,look,,"' + "b\n" * 200_000
-    found, counts, _ = rows(tmp_path, text)
+    found, counts, said = rows(tmp_path, text)
     assert [event.a_ms for event in found] == [1]
     assert counts["BAD_ROW"] > 0
+    assert said[1].startswith(f"  {tmp_path}/a.csv:3: field larger than field limit")
+    _, _, said = rows(tmp_path, HEADER + 'u1,1,look,,"a,,,\n' + "u1,2,look,,a,,,\n" * 9)
+    assert said == ["BAD_ROW: 1", f"  {tmp_path}/a.csv:2: unexpected end of data"]
 
 
 def test_windows_line_ends_and_a_byte_order_mark_do_not_show(tmp_path: Path) -> None:

@@ -46,6 +46,38 @@ def test_types_are_not_made_up(tmp_path: Path) -> None:
     assert events(tmp_path, nested) == ([("u1", "Buy", {})], {"BAD_VALUE": 2})
 
 
+def test_an_id_or_a_group_that_is_no_text_and_no_integer_counts_as_blank_and_is_said(
+    tmp_path: Path,
+) -> None:
+    rules = RULES + "id: nr\ngroup_by: {columns: order, products: [product_id]}\n"
+    good = {"actor": {"id": "u1"}, "at": AT, "action": "Buy", "item": {"sku": "p"}}
+    rows = [
+        {**good, "nr": 7, "order": 9},
+        {**good, "nr": 7.5, "order": 9.5},
+        {**good, "nr": True, "order": {"no": 9}},
+        {**good, "nr": None, "order": None},
+    ]
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    found, counts, said = read(path, mapping(tmp_path, rules))
+    assert [event.event.message_id for event in found] == ["7", "2", "3", "4"]
+    assert counts == {"BAD_VALUE": 4}
+    assert said[1:] == [
+        f"  {path}:2: nr: 7.5",
+        f"  {path}:2: order: 9.5",
+        f"  {path}:3: nr: True",
+        f"  {path}:3: order: an object",
+    ]
+
+
+def test_a_user_or_an_event_of_another_type_is_not_called_blank(tmp_path: Path) -> None:
+    rows = [{"actor": {"id": 7.5}, "at": AT, "action": "Buy"}]
+    rows.append({"actor": {"id": "u1"}, "at": AT, "action": ["Buy"]})
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    _, _, said = read(path, mapping(tmp_path, RULES))
+    assert said[1] == f"  {path}:1: the user is 7.5, no text and no integer"
+    assert said[3] == f"  {path}:2: the event is a list, no text and no integer"
+
+
 def test_rows_that_are_no_event_are_counted(tmp_path: Path) -> None:
     good = {"actor": {"id": "u1"}, "at": AT, "action": "Buy"}
     found, counts = events(

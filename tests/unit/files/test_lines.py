@@ -100,6 +100,17 @@ def test_a_checksum_that_does_not_fit_is_damage(tmp_path: Path) -> None:
     assert all_lines(write(tmp_path / "b", bytes(summed)))[1] == {"DAMAGED": 1}
 
 
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_byte_order_mark_costs_no_event_and_utf_16_is_named(tmp_path: Path, packing: str) -> None:
+    path = write(tmp_path / "a.jsonl", pack(b"\xef\xbb\xbf" + HISTORY, packing))
+    found, counts, _ = read(path)
+    assert (len(found), counts) == (300, {})
+    for encoding in ("utf-16-le", "utf-16-be"):
+        wide = ("\ufeff" + HISTORY.decode()).encode(encoding)
+        with pytest.raises(FileRefused, match=r"a\.jsonl:1: this is UTF-16"):
+            read(write(path, pack(wide, packing)))
+
+
 def test_a_line_without_end_is_skipped_and_numbers_stay_right(tmp_path: Path) -> None:
     endless = b"x" * (3 * LINE_BYTES_MAX)
     content = segment(1) + b"\n" + endless + b"\nnonsense\n" + segment(2) + b"\n"

@@ -70,6 +70,18 @@ def test_a_column_the_file_does_not_have_is_an_error_of_the_mapping(tmp_path: Pa
     ]
 
 
+def test_a_column_the_file_has_twice_is_an_error_where_the_mapping_reads_it(
+    tmp_path: Path,
+) -> None:
+    rules = mapping(tmp_path, RULES + "properties: {price: {type: int}}\n")
+    path = write(tmp_path / "a.csv", "who,at,what,price,price,other,other\nu1,1,Seen,5,6,,\n")
+    with pytest.raises(DefinitionErrors) as refused:
+        list(read_events(path, rules))
+    assert [str(error) for error in refused.value.errors] == [
+        f"{tmp_path}/mapping.yaml:4:14: {path} has more than one column 'price'"
+    ]
+
+
 def test_a_mapping_that_is_no_text_or_not_there_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", write(tmp_path / "b.yaml", b"\xff\xfe\x00")):
         with pytest.raises(DefinitionErrors, match=path.name):

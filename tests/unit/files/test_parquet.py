@@ -72,6 +72,15 @@ def test_nulls_and_numbers_that_are_none_are_left_out(tmp_path: Path) -> None:
     assert counts == {"BAD_VALUE": 1}
 
 
+def test_a_column_without_a_value_may_be_of_no_type(tmp_path: Path) -> None:
+    columns = ROW.replace("n AS nr", "NULL AS nr").replace("'p' || n AS sku", "NULL AS sku")
+    columns = columns.replace("n = 2 AS gift", "NULL AS gift").replace("n::SMALLINT", "NULL")
+    path = table(tmp_path / "a.parquet", columns, rows=1)
+    found, counts, _ = read(path, mapping(tmp_path, RULES))
+    assert [(e.event.message_id, e.event.properties) for e in found] == [("1", {"price": 0.25})]
+    assert counts == {}
+
+
 def test_a_column_of_another_type_or_none_is_an_error_of_the_mapping(tmp_path: Path) -> None:
     columns = ROW.replace("'u' || n AS who", "n / 2 AS who").replace("n::SMALLINT", "n::VARCHAR")
     path = table(tmp_path / "a.parquet", columns)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from engine.files import FileRefused, Problems, UnsortedError, read_events
-from schemas.events import occurred_at_ms
+from schemas.events import EVENT_BYTES_MAX, occurred_at_ms
 from tests.unit.files.reading import read, segment, write
 
 BASE_MS = 1_767_607_200_000
@@ -95,6 +95,16 @@ def test_what_cannot_be_read_is_counted_with_its_place_and_the_rest_is_read(
     assert any(line.startswith(f"  {path}:2: ") for line in said)
 
 
+def test_a_time_at_the_end_of_the_calendar_is_none(tmp_path: Path) -> None:
+    # Warehouses write it for "never"; what waits from there on would have no date.
+    never = ["9999-12-31T00:00:00Z", "9999-12-31T23:59:59-14:00", "9000-01-01T00:00:00.001Z"]
+    messages = [segment(1, receivedAt=moment) for moment in never]
+    path = write(tmp_path / "a.jsonl", lines(segment(1), *messages))
+    found, counts, said = read(path)
+    assert (len(found), counts) == (1, {"BAD_TIMESTAMP": 3})
+    assert said[1] == f"  {path}:2: the time is out of range: 9999-12-31 00:00:00+00:00"
+
+
 def test_only_the_first_five_places_of_a_kind_are_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", b"nonsense\n" * 1_000)
     _, counts, said = read(path)
@@ -128,6 +138,18 @@ def test_sorting_puts_events_in_order_and_keeps_ties_as_they_stand(tmp_path: Pat
     found, _, _ = read(path, sort=True)
     ids = [event.event.message_id for event in found]
     assert ids == ["first", "tie 1", "tie 2", "last"]
+
+
+def test_a_message_that_grows_with_its_number_is_sorted_on_disk_all_the_same(
+    tmp_path: Path,
+) -> None:
+    whole = segment(2, messageId="", properties={"text": ""})
+    text = "x" * (EVENT_BYTES_MAX - len(whole))
+    large = segment(2, messageId="", properties={"text": text})
+    path = write(tmp_path / "a.jsonl", lines(large, segment(1, messageId="")))
+    found, counts, _ = read(path, sort=True, sort_events_max=1)
+    assert [event.event.message_id for event in found] == ["2", "1"]
+    assert counts == {}
 
 
 def test_a_file_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
