@@ -101,11 +101,19 @@ def _sides(
     if against is None:
         return _registered(folder, timeout_s, prune=prune)
     after = load_definitions(folder, [], None)
+    try:
+        return _held_against(folder, against), after
+    except CliError as error:
+        # Both sides have files of the same names.
+        lines = [f"--against {against}: {line}" for line in error.lines]
+        raise CliError(error.code, lines) from None
+
+
+def _held_against(folder: Path, against: str) -> "Definitions":
     if not against.startswith("git:"):
         if not Path(against).is_dir():
-            message = f"--against {against}: no folder; a commit is git:{against}"
-            raise CliError(ExitCode.INVALID, message)
-        return load_definitions(Path(against), [], None), after
+            raise CliError(ExitCode.INVALID, f"no folder; a commit is git:{against}")
+        return load_definitions(Path(against), [], None)
     from engine.backtest.session import Definitions
     from engine.impact.revisions import GitRefused, load_revision
     from triggers.overrides import override_policies
@@ -115,7 +123,7 @@ def _sides(
             triggers, policies, documents = load_revision(folder, against.removeprefix("git:"))
         except GitRefused as error:
             raise CliError(ExitCode.INVALID, str(error)) from None
-        return Definitions(triggers, override_policies(policies, []), documents), after
+        return Definitions(triggers, override_policies(policies, []), documents)
 
 
 def _registered(

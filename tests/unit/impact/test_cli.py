@@ -124,8 +124,13 @@ def test_a_folder_is_compared_with_a_commit(before: Path) -> None:
         )
 
     git("init", "-q")
+    (before.parent / "README.md").write_text("none of it is definitions\n")
+    git("add", "README.md")
+    git("commit", "-qm", "none")
     git("add", "before")
     git("commit", "-qm", "first")
+    answer = tripline("diff", before, "--against", "git:HEAD~1", code=2)
+    assert answer.stderr == f"--against git:HEAD~1: {before} is not there at HEAD~1\n"
     assert tripline("diff", before, "--against", "git:HEAD").stdout == "no differences\n"
     write(before, {**CART, "wait": "2h"})
     (before / "triggers" / "look.yaml").unlink()
@@ -136,6 +141,14 @@ def test_a_folder_is_compared_with_a_commit(before: Path) -> None:
     assert answer.stderr == "--against HEAD: no folder; a commit is git:HEAD\n"
     answer = tripline("diff", before, "--against", "git:--help", code=2)
     assert "git knows no commit '--help'" in answer.stderr
+
+
+def test_a_mistake_on_the_other_side_says_which_side_it_is(before: Path, after: Path) -> None:
+    write(before, {**CART, "wiat": "2h"})
+    answer = tripline("diff", after, "--against", before, code=2)
+    assert answer.stderr.startswith(f"--against {before}: triggers/cart.yaml:1:")
+    answer = tripline("diff", before, "--against", after, code=2)
+    assert answer.stderr.startswith("triggers/cart.yaml:1:")
 
 
 def test_markdown_is_for_a_pull_request(before: Path, after: Path, events: Path) -> None:
