@@ -19,7 +19,14 @@ from engine.cli.common import (
     load_settings_or_fail,
     talk,
 )
-from engine.cli.history import FromOption, MapOption, SortOption, ToOption, open_history
+from engine.cli.history import (
+    FromOption,
+    MapOption,
+    SortOption,
+    StrictOption,
+    ToOption,
+    open_history,
+)
 
 if TYPE_CHECKING:
     from engine.backtest.session import Definitions
@@ -50,6 +57,7 @@ def diff(
     from_: FromOption = None,
     to: ToOption = None,
     sort: SortOption = False,
+    strict: StrictOption = False,
     budgets: Annotated[
         Path | None,
         typer.Option("--budgets", help="Limits; budgets.yaml of the folder by default."),
@@ -82,7 +90,7 @@ def diff(
         measured = None
         if impact is not None:
             with refusals(), no_collector():
-                problems = Problems()
+                problems = Problems(strict=strict)
                 with open_history(
                     impact, mapping, problems, from_=from_, to=to, sort=sort
                 ) as source:
