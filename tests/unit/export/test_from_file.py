@@ -4,8 +4,9 @@ import gzip
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
+import duckdb
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -73,6 +74,18 @@ def test_an_interrupted_file_is_gone_on_with(tmp_path: Path) -> None:
         tripline("export", out, "--from-file", file, code=2)
     tripline("export", out, "--from-file", file)
     assert stored(out / "decisions", "source_offset") == [(n,) for n in range(10)]
+
+
+def test_a_disk_that_is_full_when_the_parquet_is_written_is_said_in_a_line(tmp_path: Path) -> None:
+    file, out = tmp_path / "d.jsonl", tmp_path / "out"
+    file.write_bytes(rows(10))
+    database = Mock()
+    database.execute.side_effect = duckdb.IOException("no space left")
+    with patch.object(folders, "connect", lambda: database):
+        answer = tripline("export", out, "--from-file", file, code=2)
+    assert answer.stderr.endswith("parquet.unfinished: cannot be written: no space left\n")
+    tripline("export", out, "--from-file", file)
+    assert len(stored(out / "decisions")) == 10
 
 
 def test_lines_that_are_no_decision_are_told_and_end_with_1(tmp_path: Path) -> None:
