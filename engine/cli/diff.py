@@ -19,7 +19,14 @@ from engine.cli.common import (
     load_settings_or_fail,
     talk,
 )
-from engine.cli.history import FromOption, MapOption, SortOption, ToOption, open_history
+from engine.cli.history import (
+    FromOption,
+    MapOption,
+    SortOption,
+    StrictOption,
+    ToOption,
+    open_history,
+)
 
 if TYPE_CHECKING:
     from engine.backtest.session import Definitions
@@ -50,6 +57,7 @@ def diff(
     from_: FromOption = None,
     to: ToOption = None,
     sort: SortOption = False,
+    strict: StrictOption = False,
     budgets: Annotated[
         Path | None,
         typer.Option("--budgets", help="Limits; budgets.yaml of the folder by default."),
@@ -82,7 +90,7 @@ def diff(
         measured = None
         if impact is not None:
             with refusals(), no_collector():
-                problems = Problems()
+                problems = Problems(strict=strict)
                 with open_history(
                     impact, mapping, problems, from_=from_, to=to, sort=sort
                 ) as source:
@@ -101,11 +109,19 @@ def _sides(
     if against is None:
         return _registered(folder, timeout_s, prune=prune)
     after = load_definitions(folder, [], None)
+    try:
+        return _held_against(folder, against), after
+    except CliError as error:
+        # Both sides have files of the same names.
+        lines = [f"--against {against}: {line}" for line in error.lines]
+        raise CliError(error.code, lines) from None
+
+
+def _held_against(folder: Path, against: str) -> "Definitions":
     if not against.startswith("git:"):
         if not Path(against).is_dir():
-            message = f"--against {against}: no folder; a commit is git:{against}"
-            raise CliError(ExitCode.INVALID, message)
-        return load_definitions(Path(against), [], None), after
+            raise CliError(ExitCode.INVALID, f"no folder; a commit is git:{against}")
+        return load_definitions(Path(against), [], None)
     from engine.backtest.session import Definitions
     from engine.impact.revisions import GitRefused, load_revision
     from triggers.overrides import override_policies
@@ -115,7 +131,7 @@ def _sides(
             triggers, policies, documents = load_revision(folder, against.removeprefix("git:"))
         except GitRefused as error:
             raise CliError(ExitCode.INVALID, str(error)) from None
-        return Definitions(triggers, override_policies(policies, []), documents), after
+        return Definitions(triggers, override_policies(policies, []), documents)
 
 
 def _registered(

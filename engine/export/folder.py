@@ -92,16 +92,21 @@ class Folder:
         write_manifest(self._path, self.manifest)
 
     def _write(self, lines: list[bytes], folder: Path, name: str) -> None:
+        import duckdb
+
         folder.mkdir(exist_ok=True)
         rows, unfinished = self._path / _ROWS, folder / f"{name}.unfinished"
         rows.write_bytes(b"\n".join(lines))
         dataset = self._dataset
         target = str(unfinished).replace("'", "''")
-        self._database.execute(
-            f"COPY (SELECT {dataset.selected} FROM read_json(?, format='newline_delimited', "
-            f"columns={dataset.fields})) TO '{target}' (FORMAT parquet, COMPRESSION zstd)",
-            [not_a_pattern(str(rows))],
-        )
+        try:
+            self._database.execute(
+                f"COPY (SELECT {dataset.selected} FROM read_json(?, format='newline_delimited', "
+                f"columns={dataset.fields})) TO '{target}' (FORMAT parquet, COMPRESSION zstd)",
+                [not_a_pattern(str(rows))],
+            )
+        except duckdb.IOException as error:
+            raise OSError(f"{unfinished}: cannot be written: {error}") from None
         rows.unlink()
         settle(unfinished, folder / name)
         self.files += 1

@@ -10,9 +10,13 @@ know, and it has to reach the warehouse all the same.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
+
+#: What the columns INTEGER and BIGINT hold: one number beyond would stop the whole chunk.
+Small = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Large = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class ExportedDecision(msgspec.Struct, gc=False):
@@ -28,11 +32,11 @@ class ExportedDecision(msgspec.Struct, gc=False):
     start: str | None = None
     event: str | None = None
     variant: str | None = None
-    revision: int | None = None
+    revision: Small | None = None
     delivery_id: str | None = None
     by: str | None = None
     would: str | None = None
-    version: int | None = None
+    version: Small | None = None
     partition: int | None = None
     offset: int = 0
 
@@ -45,11 +49,11 @@ class ExportedOutcome(msgspec.Struct, gc=False):
     trigger: str
     user: str
     at: datetime
-    revision: int | None = None
+    revision: Small | None = None
     variant: str | None = None
     channel: str | None = None
-    value: int = 0
-    version: int | None = None
+    value: Large = 0
+    version: Small | None = None
     partition: int | None = None
     offset: int = 0
 

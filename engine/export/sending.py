@@ -80,6 +80,8 @@ async def send_segment(
             place = TopicPartition(topic, number)
             if span == EVERYTHING:
                 sent: int | None = await group.committed(place)
+                if sent is not None:
+                    done.lost += max(part.begin - sent, 0)
                 part = part._replace(start=max(part.begin, sent or 0))
             async for position, messages in _messages(log, topic, number, part, problems, done):
                 acks = [

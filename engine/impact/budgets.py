@@ -109,16 +109,20 @@ class Checked(NamedTuple):
 def load_budgets(path: Path, known: Iterable[str]) -> Budgets:
     """Read and check a file; `known` are the triggers of both sides.
 
-    Raises DefinitionErrors, every error with file, line and column, and OSError.
+    Raises DefinitionErrors, every error with file, line and column.
     """
     file = path.name
     try:
         sources = read_source(path.read_bytes().decode(), is_json=path.suffix == ".json")
+    except OSError as error:
+        raise DefinitionErrors([DefinitionError(str(path), 0, 0, str(error.strerror))]) from None
     except UnicodeDecodeError:
         raise DefinitionErrors([DefinitionError(file, 1, 1, "this is not UTF-8 text")]) from None
     except SourceError as error:
         raise DefinitionErrors([DefinitionError(file, *error.position, error.message)]) from None
-    if len(sources) != 1:
+    if not sources:
+        return Budgets()
+    if len(sources) > 1:
         raise DefinitionErrors([DefinitionError(file, 1, 1, "budgets are one document")])
     (source,) = sources
     if source.problems:

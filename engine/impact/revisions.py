@@ -26,6 +26,8 @@ def load_revision(folder: Path, ref: str) -> Folder:
     except GitRefused as error:
         raise GitRefused(str(error) or f"git knows no commit '{ref}' in {folder}") from None
     texts = {}
+    if not _git(folder, ["ls-tree", commit]):
+        raise NotAWorkspaceError(f"{folder} is not there at {ref}")
     with tarfile.open(fileobj=io.BytesIO(_git(folder, ["archive", commit, "."]))) as archive:
         for member in archive:
             path = PurePosixPath(member.name)

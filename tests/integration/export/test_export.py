@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import make_app
@@ -202,6 +203,33 @@ def test_segment_events_go_to_a_file_or_on_into_a_topic_and_never_come_back(
             decode_event(line)
     tripline("export", "--segment", f"topic:{topics.events}", code=2)
     tripline("export", "--segment", f"topic:{target}-none", code=4)
+
+
+def test_what_retention_took_before_it_was_sent_on_is_said_once(
+    kafka: KafkaBroker, topics: Topics
+) -> None:
+    make_topics(kafka.servers, topics.prefix)
+    target = f"{topics.prefix}analytics"
+    asyncio.run(create_listed(kafka.servers, target))
+    sent = [(0, outcome(n, "opened"), b"%d.0:x:0" % n) for n in range(6)]
+    publish(kafka.servers, topics.outcomes, sent[:2])
+    assert exported("--segment", f"topic:{target}") == {"segment": 2}
+    publish(kafka.servers, topics.outcomes, sent[2:])
+
+    async def retain_the_last() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.servers)
+        await admin.start()
+        try:
+            gone = {TopicPartition(topics.outcomes, 0): RecordsToDelete(before_offset=5)}
+            await admin.delete_records(gone)
+        finally:
+            await admin.close()
+
+    asyncio.run(retain_the_last())
+    answer = tripline("export", "--segment", f"topic:{target}", "-o", "json", code=1)
+    found = json.loads(answer.stdout)["exports"]["segment"]
+    assert (found["rows"], found["lost"]) == (1, 3)
+    assert exported("--segment", f"topic:{target}") == {"segment": 0}
 
 
 def test_no_topic_and_no_broker_are_said(

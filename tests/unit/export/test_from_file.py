@@ -2,14 +2,18 @@
 
 import gzip
 import json
+from contextlib import nullcontext
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
+import duckdb
+import pytest
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import make_app
 from engine.export import folder as folders
 from engine.export.manifest import write_manifest
+from engine.export.rows import OUTCOMES, BadRow
 from schemas.decisions import Decision, decision_row
 from schemas.reasons import Outcome
 from tests.unit.export.records import DAY_MS, T0_MS, stored
@@ -72,12 +76,41 @@ def test_an_interrupted_file_is_gone_on_with(tmp_path: Path) -> None:
     assert stored(out / "decisions", "source_offset") == [(n,) for n in range(10)]
 
 
+def test_a_disk_that_is_full_when_the_parquet_is_written_is_said_in_a_line(tmp_path: Path) -> None:
+    file, out = tmp_path / "d.jsonl", tmp_path / "out"
+    file.write_bytes(rows(10))
+    database = Mock()
+    database.execute.side_effect = duckdb.IOException("no space left")
+    with patch.object(folders, "connect", lambda: database):
+        answer = tripline("export", out, "--from-file", file, code=2)
+    assert answer.stderr.endswith("parquet.unfinished: cannot be written: no space left\n")
+    tripline("export", out, "--from-file", file)
+    assert len(stored(out / "decisions")) == 10
+
+
 def test_lines_that_are_no_decision_are_told_and_end_with_1(tmp_path: Path) -> None:
     file = tmp_path / "d.jsonl"
     file.write_bytes(rows(2) + b'{"trigger": 1}\n')
     answer = tripline("export", tmp_path / "out", "--from-file", file, code=1)
     assert f"{file}:3:" in answer.stderr
     assert len(stored(tmp_path / "out" / "decisions")) == 2
+
+
+def test_a_number_that_no_column_holds_costs_its_row_alone(tmp_path: Path) -> None:
+    file = tmp_path / "d.jsonl"
+    good = json.loads(rows(1))
+    numbers = [2**31 - 1, 2**31, 2**70, -(2**31) - 1]
+    lines = [json.dumps({**good, "revision": number}) for number in numbers]
+    file.write_text("\n".join(lines))
+    answer = tripline("export", tmp_path / "out", "--from-file", file, code=1)
+    assert f"{file}:2: Expected `int` <= 2147483647" in answer.stderr
+    found = stored(tmp_path / "out" / "decisions", "source_offset, revision")
+    assert found == [(0, 2**31 - 1)]
+    for value, is_row in ((2**63 - 1, True), (2**63, False)):
+        record: dict[str, object] = {"kind": "converted", "delivery_id": "d", "value": value}
+        record |= {"trigger": "cart", "user": "u1", "at": "2026-01-05T10:00:00Z"}
+        with nullcontext() if is_row else pytest.raises(BadRow):
+            OUTCOMES.row(json.dumps(record).encode(), 0, 0)
 
 
 def test_a_segment_file_without_a_folder_is_refused_before_kafka_is_asked(tmp_path: Path) -> None:

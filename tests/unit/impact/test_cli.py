@@ -114,6 +114,25 @@ def test_a_wrong_budget_file_ends_with_2(before: Path, after: Path) -> None:
     assert answer.stderr.startswith("budgets.yaml:1:1: unknown field 'newly_suppresed'")
 
 
+def test_a_budget_file_that_says_nothing_limits_nothing(
+    before: Path, after: Path, events: Path
+) -> None:
+    arguments = ["diff", after, "--against", before, "--impact", events]
+    for text in ("", "# newly_suppressed: {share: 5%}\n"):
+        (after / "budgets.yaml").write_text(text)
+        assert "budgets:" not in tripline(*arguments).stdout
+    missing = after / "none.yaml"
+    answer = tripline(*arguments, "--budgets", missing, code=2)
+    assert answer.stderr == f"{missing}: No such file or directory\n"
+
+
+def test_strict_refuses_events_with_a_bad_row(before: Path, after: Path, events: Path) -> None:
+    events.write_bytes(events.read_bytes() + b"{oops\n")
+    arguments = ["diff", after, "--against", before, "--impact", events]
+    assert "MALFORMED_JSON: 1" in tripline(*arguments).stderr
+    assert f"{events}:5: MALFORMED_JSON" in tripline(*arguments, "--strict", code=2).stderr
+
+
 def test_a_folder_is_compared_with_a_commit(before: Path) -> None:
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
@@ -124,8 +143,13 @@ def test_a_folder_is_compared_with_a_commit(before: Path) -> None:
         )
 
     git("init", "-q")
+    (before.parent / "README.md").write_text("none of it is definitions\n")
+    git("add", "README.md")
+    git("commit", "-qm", "none")
     git("add", "before")
     git("commit", "-qm", "first")
+    answer = tripline("diff", before, "--against", "git:HEAD~1", code=2)
+    assert answer.stderr == f"--against git:HEAD~1: {before} is not there at HEAD~1\n"
     assert tripline("diff", before, "--against", "git:HEAD").stdout == "no differences\n"
     write(before, {**CART, "wait": "2h"})
     (before / "triggers" / "look.yaml").unlink()
@@ -136,6 +160,14 @@ def test_a_folder_is_compared_with_a_commit(before: Path) -> None:
     assert answer.stderr == "--against HEAD: no folder; a commit is git:HEAD\n"
     answer = tripline("diff", before, "--against", "git:--help", code=2)
     assert "git knows no commit '--help'" in answer.stderr
+
+
+def test_a_mistake_on_the_other_side_says_which_side_it_is(before: Path, after: Path) -> None:
+    write(before, {**CART, "wiat": "2h"})
+    answer = tripline("diff", after, "--against", before, code=2)
+    assert answer.stderr.startswith(f"--against {before}: triggers/cart.yaml:1:")
+    answer = tripline("diff", before, "--against", after, code=2)
+    assert answer.stderr.startswith("triggers/cart.yaml:1:")
 
 
 def test_markdown_is_for_a_pull_request(before: Path, after: Path, events: Path) -> None:
