@@ -25,6 +25,8 @@ _TEXTS: Final = frozenset({"VARCHAR", "ENUM", "UUID"})
 _MOMENTS: Final = frozenset(
     {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S", "DATE"}
 )
+#: A folder called `at=2026-01-05` would else stand in for the column `at` of the files in it.
+_READ: Final = "read_parquet(?, hive_partitioning = false)"
 #: The type of a column without a value, which writers give when they have seen none.
 _EMPTY: Final = '"NULL"'
 #: What a column may be, by what the mapping takes it for, and how messages call it.
@@ -73,7 +75,7 @@ class ParquetRows:
         name = not_a_pattern(self._file)
         try:
             described = self._connection.execute(
-                "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet(?))",
+                f"SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM {_READ})",
                 [name],
             ).fetchall()
             counted = self._connection.execute(
@@ -154,7 +156,7 @@ def _selected(
         parts.append(_expression(column, kind, not only_time))
     if wrong:
         mapping.refuse_columns(wrong)
-    return f"SELECT {', '.join(parts)} FROM read_parquet(?)", unit
+    return f"SELECT {', '.join(parts)} FROM {_READ}", unit
 
 
 def _takes(mapping: FileMapping) -> dict[str, list[tuple[str, Location]]]:

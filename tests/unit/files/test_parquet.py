@@ -111,6 +111,18 @@ def test_a_name_is_no_pattern(tmp_path: Path, name: str) -> None:
     assert len(read(path, mapping(tmp_path, RULES))[0]) == 3
 
 
+def test_the_name_of_a_folder_is_no_column(tmp_path: Path) -> None:
+    folder = tmp_path / "at=2026-01-01" / "who=nobody"
+    folder.mkdir(parents=True)
+    table(folder / "a.parquet", rows=1)
+    ((a_ms, event, _),) = read(tmp_path, mapping(tmp_path, RULES))[0]
+    assert (a_ms, event.user_id) == (BASE_MS + 1, "u1")
+    (tmp_path / "at=2026-01-01").rename(tmp_path / "day=2026-01-01")
+    rules = mapping(tmp_path, RULES.replace("at,", "day,"))
+    with pytest.raises(DefinitionErrors, match="no column 'day'"):
+        read(tmp_path, rules)
+
+
 def test_a_cut_or_damaged_file_is_counted_and_strict_refuses_it(tmp_path: Path) -> None:
     rules = mapping(tmp_path, RULES)
     whole = table(tmp_path / "a.parquet", rows=5_000, options=", ROW_GROUP_SIZE 2048").read_bytes()
