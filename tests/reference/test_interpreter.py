@@ -63,6 +63,17 @@ def test_a_cancel_in_time_is_a_row_of_its_own() -> None:
     assert found == [("cart", "u", "m3600000", 3 * HOUR, "CANCELLED", None)]
 
 
+def test_what_starts_on_an_active_day_and_is_due_after_the_last_one_is_paused() -> None:
+    found = rows(record(23 * HOUR, "Added"), active={"until": "1970-01-01"})
+    assert found == [("cart", "u", "m82800000", 25 * HOUR, "SUPPRESSED", "PAUSED")]
+
+
+def test_what_happens_before_the_first_active_day_starts_nothing() -> None:
+    days = {"from": "1970-01-02"}
+    assert rows(record(DAY - 1, "Added"), active=days) == []
+    assert len(rows(record(DAY, "Added"), active=days)) == 1
+
+
 def test_a_refunded_message_frees_the_cap() -> None:
     outcome = {
         "a": 4 * HOUR,
