@@ -50,6 +50,12 @@ def test_it_imports_nothing_of_what_it_is_compared_with(module: Any) -> None:
     assert found <= sys.stdlib_module_names | {"collections.abc"} | own
 
 
+def test_a_between_with_a_bound_of_another_type_cannot_be_evaluated() -> None:
+    between = {"properties.price": {"between": ["shoe", 9]}}
+    for price in ("1", "z", 1):
+        assert filters.judge(between, {"properties": {"price": price}}, None) is None
+
+
 def test_an_absence_fires_at_its_deadline() -> None:
     assert rows(record(HOUR, "Added")) == [("cart", "u", "m3600000", 3 * HOUR, "ADMITTED", None)]
 
