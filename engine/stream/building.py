@@ -199,9 +199,10 @@ def as_shard_has_it(
     program: Program, withdrawn: Mapping[str, Withdrawals], *, log_clock: bool
 ) -> Program:
     """A program as a shard decides with it: after these withdrawals, and waiting for outcomes as
-    long as its clock asks for."""
+    long as its clock asks for. What is withdrawn later is none of its business: it still fires what
+    was due before that."""
     within_ms = HISTORY_WITHIN_MS if log_clock else program.outcome_within_ms
-    return program.of_shard(withdrawn, within_ms)
+    return program.of_shard(dict(withdrawn), within_ms)
 
 
 def fill_states(commit: Commit, touched: dict[str, Touched]) -> None:

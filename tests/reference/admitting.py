@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.reference.filters import judge
-from tests.reference.patterns import DAY, named
+from tests.reference.patterns import DAY, is_active, named
 
 #: T9: outcomes after which nothing reached the user for certain.
 GIVEN_BACK = (
@@ -169,6 +169,8 @@ class User:
     def refusal(self, one: Any, at: int) -> str | None:
         """The order of checks: design.md section 7."""
         trigger = one["trigger"]
+        if not is_active(trigger, at):
+            return "PAUSED"
         if trigger["state"] in ("paused", "shadow"):
             return str(trigger["state"]).upper()
         if not self.always_reachable and not devices(self.own[: self.known]):

@@ -110,7 +110,9 @@ def compared(value: Any, operator: str, operand: Any) -> Verdict:
     if operator == "contains":
         return contained(value, operand)
     if operator == "between":
-        return conjunction([ordered(value, "gte", operand[0]), ordered(value, "lte", operand[1])])
+        # One operator: a bound of another type is a wrong type, whatever the other bound says.
+        both = [ordered(value, "gte", operand[0]), ordered(value, "lte", operand[1])]
+        return None if None in both else conjunction(both)
     if operator == "within_km":
         return near(value, operand)
     return ordered(value, operator, operand)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.reference.admitting import Row, cancels, decided
-from tests.reference.patterns import DAY, activations, as_list
+from tests.reference.patterns import DAY, activations, as_list, is_active
 
 HOUR = 3_600_000
 FOREVER = 10**18
@@ -101,6 +101,8 @@ def plain(document: Document, policies: Mapping[str, Document], registered_at: i
         "category": document.get("category", ""),
         "settle": duration(policy.get("settle")),
         "zone": policy.get("zone", "UTC"),
+        "from": document.get("active", {}).get("from", ""),
+        "until": document.get("active", {}).get("until", "9999"),
         "expires": [expires(wait) for wait in waits or [0]],
         "registered_at": registered_at,
     }
@@ -240,5 +242,6 @@ def silences(trigger: Any, triggers: Sequence[Any], own: Sequence[Any], until: i
         due = seen + trigger["idle"] + trigger["grace"]
         later = range(slot + 1, len(own))
         past = next((j for j in later if own[j]["a"] > due), len(own))
-        if all(seen_after(j) == seen for j in range(slot + 1, past)) and due < until:
+        silent = all(seen_after(j) == seen for j in range(slot + 1, past))
+        if silent and due < until and is_active(trigger, due):
             yield ending(trigger, past, {}, due, activation=f"idle:{seen}")

@@ -63,8 +63,8 @@ class Rules:
     `caps`: `{"max", "per" or "calendar", "category"}`. `arms`: the experiment's, control first,
     then by name; `until`: when it ends, 0 for never; `from_start`: its arms part at the start.
     `send_at`: by arm, "" for those that set none. `silent`: paused, or a shadow. `size` and
-    `rotate` of the global control group. `below`: whose bucket under `canary` is lower gets
-    revision 2.
+    `rotate` of the global control group. `below`: whose bucket under `canary` is lower gets a
+    revision of an even number. `days`: the first and the last one it is active on, in `zone`.
     """
 
     marketing: bool = True
@@ -85,6 +85,8 @@ class Rules:
     size: int = 0
     rotate: int = 0
     below: int = 0
+    days: tuple[str, str] = ("", "9999")
+    zone: str = "UTC"
 
 
 def violations(
@@ -116,13 +118,15 @@ def _unwanted(sent: Sent, rule: Rules) -> Iterator[str]:
     """Nobody was to get it, or not this user."""
     if rule.silent:
         yield "silent"
+    if not rule.days[0] <= local(sent.at, rule.zone).strftime("%Y-%m-%d") <= rule.days[1]:
+        yield "not active"
     if not sent.reachable:
         yield "no device"
     if sent.refused and rule.marketing:
         yield "consent"
     if bucket(f"rollout:{sent.trigger}", sent.profile) >= rule.rollout:
         yield "rollout"
-    if rule.below and (bucket("canary", sent.profile) < rule.below) != (sent.revision == 2):
+    if (bucket("canary", sent.profile) < rule.below) == bool(sent.revision % 2):
         yield "canary"
     if rule.marketing and rule.size and in_global_control(sent.profile, sent.at, rule):
         yield "global control"
@@ -153,8 +157,12 @@ def _beside(
     """It came too soon after others. The messages of one series do not block each other, and what
     a guest was told before the last of them, told to be the same user only later, neither."""
     same = [other for other in before if other.trigger == sent.trigger]
-    # As a cap of a category, a cooldown counts from the revision on that says so.
+    # As a cap of a category, a cooldown counts from the revision on that says so; what was kept for
+    # a shorter one is forgotten a day after it.
+    revisions = [one for (name, _), one in rules.items() if name == sent.trigger]
+    known = min(max(one.cooldown, one.per) for one in revisions) + DAY
     timed = [other for other in same if _cools(rules[other.trigger, other.revision])]
+    timed = [other for other in timed if sent.at - other.at < known]
     steps = [other.at for other in same if other.activation == sent.activation]
     entered = [other for other in timed if other.at > max(steps, default=-1)]
     if any(sent.at - other.at < rule.cooldown for other in entered):

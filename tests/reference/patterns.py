@@ -6,7 +6,9 @@ where `start` and `event` are records and `e` is the client time of `event`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tests.reference.filters import ABSENT, judge, name_of, read
 
@@ -44,9 +46,18 @@ def per_of(trigger: Any, record: Document) -> Key | None:
     return key_at(trigger["per"], record["message"])
 
 
+def is_active(trigger: Any, at: int) -> bool:
+    """The day of `at`, by the clock of the policy, is one of those it is active on."""
+    day = datetime.fromtimestamp(at // 1000, ZoneInfo(trigger["zone"])).strftime("%Y-%m-%d")
+    return bool(trigger["from"] <= day <= trigger["until"])
+
+
 def counts_for(trigger: Any, record: Document, pattern: Document) -> bool:
-    """The event is one of these, not late (T4, decision 3), and has what `per` needs."""
+    """The event is one of these, of an active day, not late (T4, decision 3), and has what `per`
+    needs."""
     if not named(record, pattern) or record["a"] - record["e"] > DAY:
+        return False
+    if not is_active(trigger, record["e"]):
         return False
     return per_of(trigger, record) is not None
 

@@ -6,11 +6,11 @@ that for the core, `rules` the same for the scan (`tests.reference.limits`). Eve
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.reference.limits import Rules
+from tests.reference.limits import Rules, local
 from tests.reference.workloads import Pick, Step
 from triggers.durations import format_duration
 
@@ -43,6 +43,7 @@ QUIETS: tuple[tuple[tuple[str, str], ...], ...] = (
     (("23:59", "00:01"), ("12:00", "20:00")),
     (("01:30", "23:45"),),
 )
+AT_MOST = (DAY, 12 * HOUR, HOUR, 3 * DAY)
 WINDOWS = (("12:00", "20:00"), ("23:00", "01:00"), ("02:00", "02:45"), ("00:00", "12:00"))
 EVENTS = ("Opened", "Added", "Viewed", "Read", "Joined", "Ordered")
 #: How a delivery may end.
@@ -54,17 +55,36 @@ ENDS = (
 PUSH = {"push": {"title": "a", "body": "b"}}
 WAITS = {"cart": HOUR, "welcome": HOUR}
 BUNDLE = 10 * MINUTE
+#: Triggers that have `active` where any has.
+TIMED = ("quick", "cart", "lunch", "bundled", "welcome", "silence")
 #: Triggers under the second policy.
 OTHERS = ("welcome", "lunch", "left", "some")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """`values`: of each policy and of the triggers. `number`: which users, as buckets have it."""
+    """`values`: of each policy and of the triggers. `number`: which users, as buckets have it.
+    `start`: when it was registered. `edits`: how many were before it."""
 
     start: int
     number: int
     values: Mapping[str, Any]
+    edits: int = 0
+
+    @property
+    def revision(self) -> int:
+        """Of all triggers; the canary has the next one."""
+        return 2 * self.edits + 1
+
+    def edited(self, at: int, values: Mapping[str, Any]) -> "Setup":
+        """All of it registered anew. What counts messages stays: that of more than was counted so
+        far nothing is known."""
+        policies = {
+            name: {**self.values[name], **values["policy"]} for name in ("default", "other")
+        }
+        own = {name: value for name, value in values.items() if name != "policy"}
+        made = {**self.values, **policies, **own}
+        return replace(self, start=at, values=made, edits=self.edits + 1)
 
     def name(self, person: str) -> str:
         return f"{person}-{self.number}"
@@ -143,10 +163,21 @@ class Setup:
                 {"id": "left", "when": {"session": "end", "gap": "1h"}},
             ]
         hold = {"for": v["holds"], "at_most": format_duration(v["at_most"])}
-        return [
+        made = [
             {"state": "live", "hold": hold, **document, "policy": self._named(document["id"])}
             for document in found
         ]
+        for document in made:
+            if document["id"] in v["silent"]:
+                document["state"] = v["silent"][document["id"]]
+            if document["id"] in v["days"]:
+                document["active"] = dict(zip(("from", "until"), self._days(), strict=True))
+        return made
+
+    def _days(self) -> tuple[str, str]:
+        """The day after the registration and the two after that."""
+        first, last = (local(self.start + number * DAY, "UTC").date() for number in (1, 3))
+        return first.isoformat(), last.isoformat()
 
     def _named(self, trigger: str) -> str:
         return "other" if trigger in OTHERS else "default"
@@ -207,7 +238,7 @@ class Setup:
         found = {}
         for document in (*self.documents(), self.canary()):
             canary = document["id"] == "quick" and "cooldown" in document
-            found[document["id"], 2 if canary else 1] = self._rules(document, canary=canary)
+            found[document["id"], self.revision + canary] = self._rules(document, canary=canary)
         return found
 
     def _rules(self, document: Mapping[str, Any], *, canary: bool) -> Rules:
@@ -220,6 +251,8 @@ class Setup:
             send_at = {"b": v["window"]}
         arms = [("control", v["control"]), ("a", 5_000), ("b", 5_000 - v["control"])]
         tested = name in ("first", "cart") and v["control"]
+        # Held under hours that an edit took away, it goes when they would have opened.
+        timed = policy["quiet"] or "send_at" in document or (tested and v["shifts"])
         cooldown = 2 * DAY if canary else policy["cooldown"] * (name != "bundled")
         return Rules(
             marketing=marketing,
@@ -231,8 +264,8 @@ class Setup:
             caps=policy["caps"],
             quiet=policy["quiet"],
             send_at=send_at if name != "first" or tested else {},
-            at_most=v["at_most"],
-            silent=name in ("hidden", "off"),
+            at_most=v["at_most"] if timed else AT_MOST[-1],
+            silent=name in ("hidden", "off", *v["silent"]),
             rollout=5_000 if name == "some" else 10_000,
             arms=arms if tested else [],
             until=self.start + v["until"],
@@ -240,6 +273,8 @@ class Setup:
             size=policy["group"],
             rotate=policy["group"] // 3,
             below=v["canary"] if name == "quick" else 0,
+            days=self._days() if name in v["days"] else ("", "9999"),
+            zone=policy["zone"],
         )
 
 
@@ -275,15 +310,33 @@ def setup(pick: Pick, *, dense: bool) -> Setup:
         "no_repeat": pick((*seldom, 2 * DAY)),
         "window": pick(WINDOWS),
         "holds": pick((["quiet_hours", "send_at"],) * 4 + (["send_at"], ["quiet_hours"], [])),
-        "at_most": pick((DAY, DAY, 12 * HOUR, HOUR, 3 * DAY)),
+        "at_most": pick((DAY, *AT_MOST)),
         "control": pick((*seldom, 2_000)),
         "shifts": pick((False, True)),
         "until": pick((28 * DAY, DAY, 3 * DAY)),
         "canary": pick((0, 0, 5_000)),
         "silences": pick((False, False, False, True)),
+        "silent": {},
+        "days": pick(((), (), (), TIMED)),
     }
     start = datetime.fromisoformat(pick(STARTS)).replace(tzinfo=UTC)
     return Setup(int(start.timestamp()) * 1000, pick(range(100)), values)
+
+
+def edit(pick: Pick) -> dict[str, Any]:
+    """Other hours, arms, states, days and another canary."""
+    return {
+        "policy": {"quiet": pick(((), *QUIETS[:3])), "group": pick((0, 3_000))},
+        "window": pick(WINDOWS),
+        "holds": pick((["quiet_hours", "send_at"], ["quiet_hours", "send_at"], [])),
+        "at_most": pick((DAY, HOUR)),
+        "control": pick((0, 2_000)),
+        "shifts": pick((False, True)),
+        "until": pick((28 * DAY, DAY)),
+        "canary": pick((0, 2_000, 5_000, 9_000)),
+        "silent": pick(({}, {}, {}, {"cart": "paused", "quick": "shadow", "lunch": "paused"})),
+        "days": pick(((), (), TIMED)),
+    }
 
 
 def history(
@@ -296,6 +349,7 @@ def history(
     steps = []
     kinds = ("event",) * 9 + ("outcome",) * 3 + ("merge", "moved", "store")
     kinds += pick(((), (), ("device", "consent")))
+    kinds += pick(((), (), ("apply",)))
     for _ in range(pick(lengths)):
         kind = pick(kinds)
         values: dict[str, Any] = {"gap": pick(gaps)}
@@ -313,6 +367,8 @@ def history(
             }
         if kind == "outcome":
             values |= {"back": pick(range(6)), "reason": pick(ENDS)}
+        if kind == "apply":
+            values["values"] = edit(pick)
         if kind == "merge":
             values["pair"] = pick((("guest", "ann"), ("tab", "guest"), ("tab", "ann")))
         steps.append(Step(kind, values))

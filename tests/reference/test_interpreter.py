@@ -50,6 +50,12 @@ def test_it_imports_nothing_of_what_it_is_compared_with(module: Any) -> None:
     assert found <= sys.stdlib_module_names | {"collections.abc"} | own
 
 
+def test_a_between_with_a_bound_of_another_type_cannot_be_evaluated() -> None:
+    between = {"properties.price": {"between": ["shoe", 9]}}
+    for price in ("1", "z", 1):
+        assert filters.judge(between, {"properties": {"price": price}}, None) is None
+
+
 def test_an_absence_fires_at_its_deadline() -> None:
     assert rows(record(HOUR, "Added")) == [("cart", "u", "m3600000", 3 * HOUR, "ADMITTED", None)]
 
@@ -61,6 +67,17 @@ def test_a_pending_one_has_no_row() -> None:
 def test_a_cancel_in_time_is_a_row_of_its_own() -> None:
     found = rows(record(HOUR, "Added"), record(3 * HOUR, "Ordered"))
     assert found == [("cart", "u", "m3600000", 3 * HOUR, "CANCELLED", None)]
+
+
+def test_what_starts_on_an_active_day_and_is_due_after_the_last_one_is_paused() -> None:
+    found = rows(record(23 * HOUR, "Added"), active={"until": "1970-01-01"})
+    assert found == [("cart", "u", "m82800000", 25 * HOUR, "SUPPRESSED", "PAUSED")]
+
+
+def test_what_happens_before_the_first_active_day_starts_nothing() -> None:
+    days = {"from": "1970-01-02"}
+    assert rows(record(DAY - 1, "Added"), active=days) == []
+    assert len(rows(record(DAY, "Added"), active=days)) == 1
 
 
 def test_a_refunded_message_frees_the_cap() -> None:

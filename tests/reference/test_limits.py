@@ -111,6 +111,7 @@ def test_no_history_exceeds_a_limit_for_long() -> None:
     ("check", "what"),
     [
         ("check_state", "silent"),
+        ("check_state", "not active"),
         ("check_rollout", "rollout"),
         ("check_consent", "consent"),
         ("check_device", "no device"),
@@ -171,6 +172,10 @@ PLANTED: dict[str, tuple[Rules, list[Sent]]] = {
     "no device": (Rules(marketing=False), [replace(BASE, reachable=False)]),
     "consent": (Rules(), [replace(BASE, refused=True)]),
     "rollout": (Rules(rollout=bucket("rollout:t", "ann")), [BASE]),
+    "not active": (
+        Rules(days=("", "2025-01-06"), zone="Asia/Tokyo"),
+        [replace(BASE, at=NOON + 3 * HOUR, ready=NOON + 3 * HOUR)],
+    ),
     "canary": (Rules(below=bucket("canary", "ann") + 1), [BASE]),
     "control": (Rules(arms=[("control", DRAWN + 1)]), [BASE]),
     "variant": (Rules(arms=[("control", DRAWN), ("a", 1)]), [replace(BASE, variant="b")]),
@@ -198,6 +203,7 @@ ALLOWED: list[tuple[Rules, list[Sent]]] = [
     (Rules(caps=[CAPS[5]], category="offers"), [replace(BASE, at=NOON - HOUR), BASE]),
     (Rules(quiet=[("22:00", "12:00")], send_at={"": ("12:00", "12:01")}), [BASE]),
     (Rules(at_most=HOUR), [replace(BASE, ready=NOON - HOUR)]),
+    (Rules(days=("2025-01-06", "2025-01-06"), zone="Asia/Tokyo"), [BASE]),
     (Rules(arms=[("control", 10_000)], until=NOON), [BASE]),
     (Rules(arms=[("control", DRAWN), ("a", 1)]), [replace(BASE, variant="a")]),
 ]

@@ -39,6 +39,13 @@ CAPS: tuple[list[dict[str, Any]], ...] = (
     [{"max": 1, "per": "3h", "category": "news"}, {"max": 4, "calendar": "week"}],
 )
 ZONES = ("UTC", "Asia/Almaty", "America/New_York")
+#: T0 is 2023-11-14, 22:00 UTC.
+DAYS: tuple[dict[str, str], ...] = (
+    {"from": "2023-11-15"},
+    {"until": "2023-11-15"},
+    {"from": "2023-11-16", "until": "2023-11-17"},
+    {"from": "2023-11-14", "until": "2023-11-16"},
+)
 
 
 @dataclass
@@ -162,6 +169,8 @@ def trigger(pick: Pick, number: int) -> dict[str, Any]:
         made["cooldown"] = cooldown(pick, made["per"])
     if pick(SOMETIMES):
         made["expires"] = pick(("31m", "3d"))
+    if pick(SOMETIMES):
+        made["active"] = pick(DAYS)
     if form in ("absence", "delay", "series"):
         made |= waiting(pick, form)
     if form != "series" and pick((False, False, True)):

@@ -5,7 +5,7 @@ message what the scan wants to know, from the records alone. `replayed` applies 
 again in another rhythm.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -29,7 +29,8 @@ TOKEN = "token"
 
 class Record(NamedTuple):
     """One record of the log. `value`: an Event, an OutcomeRecord, for a merge the profile it
-    becomes a part of, for what that one held ("moved") the profile it comes from."""
+    becomes a part of, for what that one held ("moved") the profile it comes from, for an edit
+    ("apply", of no profile) what is registered by it."""
 
     a: int
     profile: str
@@ -38,26 +39,29 @@ class Record(NamedTuple):
 
 
 def compiled(setup: Setup) -> Program:
-    """Registered when the log begins; the canary beside."""
+    """Registered when the setup says; the canary beside."""
     loaded = load_documents([*setup.documents()], setup.policies())
-    triggers = [RegisteredTrigger(t, 1, t.state, setup.start) for t in loaded.triggers.values()]
+    revision = setup.revision
+    triggers = [
+        RegisteredTrigger(t, revision, t.state, setup.start) for t in loaded.triggers.values()
+    ]
     if setup.values["canary"]:
         again = load_documents([setup.canary()], setup.policies()).triggers["quick"]
-        beside = RegisteredTrigger(again, 2, again.state, setup.start)
+        beside = RegisteredTrigger(again, revision + 1, again.state, setup.start)
         triggers = [
             one._replace(canary=beside, canary_share=setup.values["canary"])
             if one.definition.id == "quick"
             else one
             for one in triggers
         ]
-    return compile_program(1, triggers, loaded.policies)
+    return compile_program(setup.edits + 1, triggers, loaded.policies)
 
 
 class Shards:
     """The states of all profiles, and what is on its way between them."""
 
-    def __init__(self, program: Program, setup: Setup) -> None:
-        self.program = program
+    def __init__(self, setup: Setup) -> None:
+        self.program = compiled(setup)
         self.states = {
             setup.name(person): UserState(devices=[Device(TOKEN, "ios", setup.start)])
             for person in PEOPLE
@@ -71,6 +75,11 @@ class Shards:
 
     def apply(self, record: Record) -> Effects:
         out, a, name = Effects(), record.a, record.profile
+        if record.kind == "apply":
+            for each, state in self.states.items():
+                fire_before(self.program, each, state, a, out)
+            self.program = compiled(record.value)
+            return self.kept(out)
         state = self.states[name]
         if record.kind == "event":
             hits = self.program.hits(record.value) or NO_HITS
@@ -127,6 +136,16 @@ class Known:
             self.refused[category] = max(e, self.refused.get(category, 0))
 
 
+class Began(NamedTuple):
+    """An event of `profile`, appended at `a` and of client time `e`, and the revision in force."""
+
+    a: int
+    e: int
+    item: str
+    profile: str
+    revision: int
+
+
 @dataclass
 class Delivered:
     """A message, or a ghost, and the first word on how it ended."""
@@ -140,9 +159,9 @@ class World:
     """`log` and `deliveries` are in the order of things; `merges` are those that have arrived."""
 
     def __init__(self, setup: Setup) -> None:
-        self.setup = setup
+        self.setups = [setup]
         self.rules = setup.rules()
-        self.shards = Shards(compiled(setup), setup)
+        self.shards = Shards(setup)
         self.now = setup.start
         self.log: list[Record] = []
         self.deliveries: list[Delivered] = []
@@ -150,7 +169,12 @@ class World:
         self.parts: dict[str, str] = {}
         self.known = {name: Known(seen={TOKEN: setup.start}) for name in self.shards.states}
         self.moving: list[tuple[str, Known]] = []
-        self.events: dict[str, tuple[int, int, str, str]] = {}
+        self.events: dict[str, Began] = {}
+
+    @property
+    def setup(self) -> Setup:
+        """What is in force."""
+        return self.setups[-1]
 
     def event(
         self, gap: int, person: str, lag: int, name: str, item: str, zone: str | None
@@ -180,7 +204,8 @@ class World:
             properties=properties,
             context=context,
         )
-        self.events[event.message_id] = (self.now, e, properties.get("item", ""), profile)
+        began = Began(self.now, e, properties.get("item", ""), profile, self.setup.revision)
+        self.events[event.message_id] = began
         self.put(profile, "event", event)
 
     def outcome(self, gap: int, back: int, reason: str) -> None:
@@ -206,6 +231,16 @@ class World:
         if guest not in self.parts and self.whole(known) != guest:
             self.parts[guest] = known
             self.put(guest, "merge", known)
+
+    def apply(self, gap: int, values: Mapping[str, Any]) -> None:
+        """An edit of everything: what is due before it is decided as things were."""
+        self.wait(gap)
+        setup = self.setup.edited(self.now, values)
+        record = Record(self.now, "", "apply", setup)
+        self.log.append(record)
+        self.shards.apply(record)
+        self.setups.append(setup)
+        self.rules = {**self.rules, **setup.rules()}
 
     def moved(self, gap: int) -> None:
         """What is on its way for longest arrives."""
@@ -235,7 +270,7 @@ class World:
         record = Record(self.now, profile, kind, value)
         self.log.append(record)
         if kind == "event":
-            self.known[profile].learn(value, self.events[value.message_id][1], self.now)
+            self.known[profile].learn(value, self.events[value.message_id].e, self.now)
         elif kind == "merge":
             self.moving.append((profile, self.known[profile]))
             self.known[profile] = Known()
@@ -259,7 +294,7 @@ class World:
 
     def sent(self, profile: str, admitted: Admitted) -> Sent:
         trigger, known = admitted.trigger, self.known[profile]
-        policy = self.setup.policy(trigger.id)
+        policy, message = self.setup.policy(trigger.id), admitted.activation
         category = self.rules[trigger.id, trigger.revision].category
         made = Sent(
             at=admitted.decided_at_ms,
@@ -268,25 +303,26 @@ class World:
             trigger=trigger.id,
             revision=trigger.revision,
             variant=admitted.variant,
-            activation=admitted.activation,
+            activation=message,
             text=admitted.text if trigger.id == "first" else "",
             zone=known.zone if exists(known.zone) else policy["zone"],
             reachable=bool(known.seen),
             refused=None in known.refused or category in known.refused,
             ready=admitted.decided_at_ms,
         )
-        if admitted.activation not in self.events or trigger.id == "left":
+        if message not in self.events or trigger.id == "left":
             return made
-        a, e, item, began_as = self.events[admitted.activation]
+        began = self.events[message]
         items = [start.get("properties.item") for start, _ in admitted.items]
         waits = HOUR * (1 + admitted.step) if trigger.id in ("cart", "welcome") else 0
-        # It waits as the arm of the profile has it that it began in.
-        began = replace(made, profile=began_as, begun=e)
-        if trigger.id == "cart" and arm_of(began, self.rules["cart", trigger.revision]) == "b":
+        # It waits as the arm of the profile has it that it began in, and the revision of then.
+        first = replace(made, profile=began.profile, begun=began.e)
+        if trigger.id == "cart" and arm_of(first, self.rules["cart", began.revision]) == "b":
             waits = 3 * HOUR
-        ready = max(a, e + waits) + admitted.step + policy["settle"]
+        ready = max(began.a, began.e + waits) + admitted.step + policy["settle"]
         ready += BUNDLE if trigger.id == "bundled" else 0
-        return replace(made, begun=e, ready=ready, pers=tuple(map(str, items or [item])))
+        pers = tuple(map(str, items or [began.item]))
+        return replace(made, begun=began.e, ready=ready, pers=pers)
 
     def went(self) -> Iterator[Sent]:
         """What reached the user, or may have."""
@@ -320,7 +356,7 @@ def replayed(
     world: World, *, polls: Callable[[], bool], restarts: Callable[[], bool]
 ) -> list[Line]:
     """What the same log gives to a worker who asks for timers and restarts when told."""
-    shards = Shards(world.shards.program, world.setup)
+    shards = Shards(world.setups[0])
     found: list[Admitted] = []
     for record in world.log:
         found += shards.apply(record).deliveries

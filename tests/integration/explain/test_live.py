@@ -134,6 +134,22 @@ async def test_a_forwarded_user_is_explained_in_their_own_shard(rig: Rig) -> Non
     assert _told(story, "thanks") == [("SUPPRESSED", "PAUSED")]
 
 
+async def test_what_was_due_before_an_apply_that_cancels_is_explained_as_it_was_decided(
+    rig: Rig,
+) -> None:
+    await rig.apply(CART, FAR)
+    async with rig.worker():
+        await rig.send("ann", "Product Added", device="t1", message_id="p1")
+        await rig.decided([("cart", "ann", "ADMITTED")])
+        edited = [{**CART, "priority": 60}, {**FAR, "priority": 60}]
+        await rig.apply(*edited, cancel_pending=True)
+        await rig.send("ann", "Order Completed")
+        await rig.decided([("cart", "ann", "ADMITTED"), ("far", "ann", "CANCELLED")])
+    story = await _explain(rig)
+    assert _told(story, "cart")[:2] == [("ARMED", None), ("ADMITTED", None)]
+    assert _told(story, "far")[:2] == [("ARMED", None), ("CANCELLED", None)]
+
+
 async def test_a_guest_who_identifies_is_explained_and_replayed_as_one(rig: Rig) -> None:
     await rig.apply(FAR)
     names = {"userId": "ann", "anonymousId": "guest"}

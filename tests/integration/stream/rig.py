@@ -61,13 +61,18 @@ class Rig:
         return Topics(self.settings.topic_prefix)
 
     async def apply(
-        self, *documents: Mapping[str, Any], policy: Mapping[str, Any] | None = None
+        self,
+        *documents: Mapping[str, Any],
+        policy: Mapping[str, Any] | None = None,
+        cancel_pending: bool = False,
     ) -> int:
         """Register and activate these triggers."""
         triggers = [TriggerDefinition.model_validate(document) for document in documents]
         policies = {"default": Policy.model_validate(policy or {"grace": "0s"})}
         async with open_to_write(self.settings, 20.0) as registry:
-            plan = registry.plan({t.id: t for t in triggers}, policies)
+            plan = registry.plan(
+                {t.id: t for t in triggers}, policies, cancel_pending=cancel_pending
+            )
             return (await registry.put_in_force(plan, Signature("test"))).number
 
     async def send(

@@ -22,7 +22,7 @@ from engine.stream.building import (
 from tests.unit.stream.builders import T0, FixedPrograms, Log, Outlet, make_shard, user_of
 from triggers.compile import RegisteredTrigger, compile_program
 from triggers.definition import Policy, TriggerDefinition
-from triggers.program import Program
+from triggers.program import Program, Withdrawals
 from triggers.state import DAY_MS
 
 USERS = [user_of(0, number) for number in range(3)]
@@ -195,6 +195,14 @@ async def test_batches_and_owners_change_nothing(cuts: set[int]) -> None:
     whole = await _run(log)
     assert [row[1] for row in whole[1]].count("CANCELLED") > 3
     assert await _run(log, sorted(cuts)) == whole
+
+
+def test_what_is_withdrawn_later_is_not_withdrawn_by_the_version_before() -> None:
+    withdrawn: dict[str, Withdrawals] = {}
+    before = as_shard_has_it(_version(1, 1, {}), withdrawn, log_clock=False)
+    withdrawn |= withdrawals_met(_version(2, 2, {"cart": 1}), withdrawn, T0)
+    after = as_shard_has_it(_version(2, 2, {"cart": 1}), withdrawn, log_clock=False)
+    assert (before.withdrawn, after.withdrawn) == ({}, {"cart": ((1, T0),)})
 
 
 @pytest.mark.parametrize(("log_clock", "within_ms"), [(True, HISTORY_WITHIN_MS), (False, DAY_MS)])
