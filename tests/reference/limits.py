@@ -147,7 +147,9 @@ def _alone(sent: Sent, merges: Iterable[Merged], rule: Rules) -> Iterator[str]:
         yield "send_at"
     # What is on its way to another profile is decided there, and may be held from then on.
     came = [merged.at for merged in merges if merged.after <= sent.after]
-    if sent.at - max([sent.ready, *came]) > rule.at_most:
+    # Of an arm without hours of its own nothing is held now: an edit may have taken them away.
+    timed = window is not None or rule.quiet or not rule.send_at
+    if timed and sent.at - max([sent.ready, *came]) > rule.at_most:
         yield "held too long"
 
 
