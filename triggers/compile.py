@@ -78,6 +78,7 @@ def compile_program(
                 for trigger in chosen
                 if trigger.state != "draft"
             ),
+            compiled_policies.values(),
         )
 
     shares = sorted({trigger.canary_share for trigger in triggers if trigger.canary is not None})

@@ -261,8 +261,8 @@ _CONSENT_ALONE = Hits((), (), (), consent=True)
 class Program:
     """Version `number` of the registry. `granule_ms` rounds last activity; 0: nobody watches it.
 
-    `sends_max` is the largest cap, `sends_window_ms` how far back a cap or a spacing looks;
-    `categories` are those with caps of their own, and the largest of each.
+    Of all policies `sends_max` is the largest cap, `sends_window_ms` how far back a cap or a
+    spacing looks; `categories` are those with caps of their own, and the largest of each.
     `watching` are the triggers whose pattern wakes up by itself. `traits` and `zoned` say what is
     kept of every user, `features` and `relations` what is noted; `notes` finds by event name what
     an event is noted for. `cancelled_to`: trigger -> the revision up to which pending instances
@@ -518,8 +518,12 @@ GRANULE_MAX_MS = 3_600_000
 GRANULE_PART = 168
 
 
-def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
-    """Index compiled triggers. Draft triggers are left out by the caller."""
+def build_program(
+    number: int, compiled: Iterable[CompiledTrigger], policies: Iterable[CompiledPolicy] = ()
+) -> Program:
+    """Index compiled triggers. Draft triggers are left out by the caller. `policies`: of the whole
+    version. One that no trigger has here may be that of the other users of a canary, or of this one
+    tomorrow: kept is what it counts."""
     triggers = {trigger.id: trigger for trigger in compiled}
     follows: dict[str, int] = {}
     by_event: dict[str, _EventIndex[Role]] = {}
@@ -533,7 +537,7 @@ def build_program(number: int, compiled: Iterable[CompiledTrigger]) -> Program:
     silences += [t.silence_ms for t in triggers.values() if t.silence_ms]
     noted = _notes_of(triggers.values())
     granule_ms = max(1, min(min(silences) // GRANULE_PART, GRANULE_MAX_MS)) if silences else 0
-    policies = [trigger.policy for trigger in triggers.values()]
+    policies = [*policies, *(trigger.policy for trigger in triggers.values())]
     caps = [cap for policy in policies for cap in policy.caps]
     return Program(
         number=number,

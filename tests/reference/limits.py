@@ -147,7 +147,9 @@ def _alone(sent: Sent, merges: Iterable[Merged], rule: Rules) -> Iterator[str]:
         yield "send_at"
     # What is on its way to another profile is decided there, and may be held from then on.
     came = [merged.at for merged in merges if merged.after <= sent.after]
-    if sent.at - max([sent.ready, *came]) > rule.at_most:
+    # Of an arm without hours of its own nothing is held now: an edit may have taken them away.
+    timed = window is not None or rule.quiet or not rule.send_at
+    if timed and sent.at - max([sent.ready, *came]) > rule.at_most:
         yield "held too long"
 
 
@@ -157,12 +159,8 @@ def _beside(
     """It came too soon after others. The messages of one series do not block each other, and what
     a guest was told before the last of them, told to be the same user only later, neither."""
     same = [other for other in before if other.trigger == sent.trigger]
-    # As a cap of a category, a cooldown counts from the revision on that says so; what was kept for
-    # a shorter one is forgotten a day after it.
-    revisions = [one for (name, _), one in rules.items() if name == sent.trigger]
-    known = min(max(one.cooldown, one.per) for one in revisions) + DAY
-    timed = [other for other in same if _cools(rules[other.trigger, other.revision])]
-    timed = [other for other in timed if sent.at - other.at < known]
+    # As a cap of a category, a cooldown counts from the revision on that says so.
+    timed = [other for other in same if sent.at - other.at < _known(other, sent, rules)]
     steps = [other.at for other in same if other.activation == sent.activation]
     entered = [other for other in timed if other.at > max(steps, default=-1)]
     if any(sent.at - other.at < rule.cooldown for other in entered):
@@ -192,8 +190,15 @@ def _beside(
             yield f"cap {cap}"
 
 
-def _cools(rule: Rules) -> bool:
-    return rule.cooldown > 0 or rule.per > 0
+def _known(other: Sent, sent: Sent, rules: Mapping[tuple[str, int], Rules]) -> int:
+    """For how long an earlier message of the trigger is known for certain: a revision since then
+    with a shorter cooldown may have forgotten it."""
+    first, last = sorted((other.revision, sent.revision))
+    return min(
+        max(rule.cooldown, rule.per)
+        for (name, revision), rule in rules.items()
+        if name == sent.trigger and first <= revision <= last
+    )
 
 
 def _together(cap: Mapping[str, Any], at: int, sent: Sent) -> bool:

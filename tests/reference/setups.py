@@ -252,7 +252,8 @@ class Setup:
         arms = [("control", v["control"]), ("a", 5_000), ("b", 5_000 - v["control"])]
         tested = name in ("first", "cart") and v["control"]
         # Held under hours that an edit took away, it goes when they would have opened.
-        timed = policy["quiet"] or "send_at" in document or (tested and v["shifts"])
+        shifted = name == "first" and tested and v["shifts"]
+        timed = policy["quiet"] or "send_at" in document or shifted
         cooldown = 2 * DAY if canary else policy["cooldown"] * (name != "bundled")
         return Rules(
             marketing=marketing,

@@ -28,8 +28,11 @@ def registered(
     )
 
 
-def program_of(*triggers: RegisteredTrigger) -> Program:
-    return compile_program(1, triggers, {"default": Policy.model_validate({"grace": "0s"})})
+def program_of(*triggers: RegisteredTrigger, **policies: Any) -> Program:
+    made = {"default": {"grace": "0s"}, **policies}
+    return compile_program(
+        1, triggers, {name: Policy.model_validate(values) for name, values in made.items()}
+    )
 
 
 def below(share: int) -> str:
@@ -123,6 +126,31 @@ def test_a_withdrawal_holds_on_both_sides_of_a_canary() -> None:
         user.program = program.of_shard({"cart": ((1, ms("1h")),)})
         user.fire("1d")
         assert user.lines == ["1h cart m0 CANCELLED"]
+
+
+def test_a_cap_counts_what_was_sent_while_a_canary_had_another_policy() -> None:
+    policies = {"week": {"caps": [{"max": 3, "per": "7d"}]}, "hour": {"spacing": "1h"}}
+    live, canary = ({**HELLO, "policy": name} for name in policies)
+    user = User(program_of(registered(live, canary), **policies), name=below(500))
+    for day in range(3):
+        user.event(f"{day}d", "Opened")
+        user.outcome(f"{day}d1s", Reason.ACCEPTED)
+    user.program = program_of(registered(live), **policies)
+    user.event("4d", "Opened")
+    assert [decision.reason for decision in user.effects.decisions] == [
+        *(None, None, None),
+        Reason.FREQUENCY_CAP,
+    ]
+
+
+def test_the_gate_keeps_as_many_messages_for_either_side_of_a_canary() -> None:
+    policies = {
+        "few": {"caps": [{"max": 2, "per": "1d"}]},
+        "many": {"caps": [{"max": 20, "per": "1d"}]},
+    }
+    live, canary = ({**HELLO, "policy": name} for name in policies)
+    program = program_of(registered(live, canary), **policies)
+    assert [program.for_user(name).sends_max for name in (below(500), above(500))] == [20, 20]
 
 
 def test_explain_tells_with_the_revision_that_decided() -> None:
