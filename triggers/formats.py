@@ -27,9 +27,14 @@ LOCAL: Final = frozenset({"money", "date", "time"})
 TIMED: Final = frozenset({"date", "time"})
 
 _OTHER: Final = "en"
+#: What the calendar, the decimals and Babel raise over values that no one would write: a delivery
+#: with one ends TEMPLATE_ERROR, and the next one goes on.
+_UNSAYABLE: Final = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
 #: An amount beyond is no price, and writing it out would take as long as it is large.
 _DIGITS_MAX: Final = 15
 _MOMENT_CHARS_MAX: Final = 40
+#: Of a locale that a client made up no more is looked at, nor kept.
+_LOCALE_CHARS_MAX: Final = 35
 _SHOWN_CHARS_MAX: Final = 60
 #: Seconds since 1970 are less for three thousand years.
 _MILLISECONDS_FROM: Final = 100_000_000_000
@@ -87,8 +92,9 @@ class _Filter:
         reader: Reader = context.resolve(READER)
         try:
             argument = self._checked(self._argument(given))
-            return self._say(value, argument, _locale(reader.locale), reader.zone)
-        except (ValueError, OverflowError) as error:
+            locale = _locale(reader.locale[:_LOCALE_CHARS_MAX])
+            return self._say(value, argument, locale, reader.zone)
+        except _UNSAYABLE as error:
             raise FilterArgumentError(str(error), token=None) from None
 
     def validate(self, _env: Environment, token: Token, name: str, args: Sequence[Any]) -> None:
