@@ -27,9 +27,6 @@ LOCAL: Final = frozenset({"money", "date", "time"})
 TIMED: Final = frozenset({"date", "time"})
 
 _OTHER: Final = "en"
-#: What the calendar, the decimals and Babel raise over values that no one would write: a delivery
-#: with one ends TEMPLATE_ERROR, and the next one goes on.
-_UNSAYABLE: Final = (ArithmeticError, LookupError, OSError, TypeError, ValueError)
 #: An amount beyond is no price, and writing it out would take as long as it is large.
 _DIGITS_MAX: Final = 15
 _MOMENT_CHARS_MAX: Final = 40
@@ -94,7 +91,7 @@ class _Filter:
             argument = self._checked(self._argument(given))
             locale = _locale(reader.locale[:_LOCALE_CHARS_MAX])
             return self._say(value, argument, locale, reader.zone)
-        except _UNSAYABLE as error:
+        except ValueError as error:
             raise FilterArgumentError(str(error), token=None) from None
 
     def validate(self, _env: Environment, token: Token, name: str, args: Sequence[Any]) -> None:

@@ -96,12 +96,18 @@ class Text:
     filters: frozenset[str]
 
     def render(self, scope: Mapping[str, Any]) -> str:
-        """Raise `RenderError` when a value is missing or a limit is overrun, `MessageAborted` when
-        the text does not want to be sent."""
+        """Raise `RenderError` when a value is missing, cannot be said or a limit is overrun,
+        `MessageAborted` when the text does not want to be sent."""
         try:
             return self.template.render(**scope)
-        except LiquidError as error:
-            raise RenderError(str(error).splitlines()[0]) from None
+        except RenderError:
+            raise
+        except Exception as error:
+            # Not only Liquid's own: filters let through what Python says of odd values (an integer
+            # of 5,000 digits, the `ceil` of "1e999", the `sum` of letters). One delivery must not
+            # end the process that sends all others.
+            said = str(error) or type(error).__name__
+            raise RenderError(said.splitlines()[0]) from None
 
 
 @lru_cache(maxsize=8192)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from triggers.filling import fill_text
 from triggers.texts import (
     OUTPUT_BYTES_MAX,
     MessageAborted,
@@ -166,3 +167,22 @@ def test_the_paths_of_all_texts_and_locales_are_declared() -> None:
         "start": ("properties.a",),
         "event": ("context.locale", "properties.b"),
     }
+
+
+@pytest.mark.parametrize(
+    ("use", "value"),
+    [
+        ("", 10**5_000),
+        ("| times: 2", 10**5_000),
+        ("| ceil", "1e999"),
+        ("| sum", [1, "a"]),
+        ("| date", 67 * 10**18),
+        ("| money: 'EUR'", 10**5_000),
+    ],
+    ids=["digits", "times", "ceil", "sum", "date", "money"],
+)
+def test_a_value_that_cannot_be_said_fails_its_text_and_nothing_else(
+    use: str, value: object
+) -> None:
+    with pytest.raises(RenderError):
+        fill_text(f"{{{{ start.properties.x {use} }}}}", {"start": {"properties.x": value}}, "cart")
