@@ -103,9 +103,9 @@ class Text:
         except RenderError:
             raise
         except Exception as error:
-            # Not only Liquid's own: filters let through what Python says of odd values (an integer
-            # of 5,000 digits, the `ceil` of "1e999", the `sum` of letters). One delivery must not
-            # end the process that sends all others.
+            # Not only Liquid's own: filters let through what Python says of odd values (the `ceil`
+            # of "1e999", the `sum` of letters, a product of over 4,300 digits). One delivery must
+            # not end the process that sends all others.
             said = str(error) or type(error).__name__
             raise RenderError(said.splitlines()[0]) from None
 
