@@ -74,6 +74,7 @@ def _counted(found: Any, value: Any) -> Any:
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.decode
 _result_of = msgspec.msgpack.Decoder(Result, dec_hook=_counted).decode
+_funnel_of = msgspec.json.Decoder(dict[str, int]).decode
 _said_of = msgspec.msgpack.Decoder(Said).decode
 _events_of = msgspec.msgpack.Decoder(list[Event]).decode
 _events_of_json = msgspec.json.Decoder(list[Event]).decode
@@ -171,8 +172,11 @@ class Jobs:
     def result(self) -> Result:
         """What is reported."""
         found = Result()
-        for answer in self._ask(_RESULT):
-            found.add(_result_of(answer))
+        answers = self._ask(_RESULT)
+        for funnel in answers:
+            one = _result_of(next(answers))
+            one.funnel = Counter(_funnel_of(funnel))
+            found.add(one)
         return found
 
     def said(self) -> Iterator[Said]:
@@ -256,7 +260,11 @@ def _answer(part: Part, command: bytes, rest: bytes) -> Iterator[bytes]:
     elif command == _FINISH:
         part.finish(_decode(rest, type=bool))
     elif command == _RESULT:
-        yield _encode(part.result())
+        result = part.result()
+        # What messages were worth may add up to more than 64 bits.
+        yield msgspec.json.encode(result.funnel)
+        result.funnel = Counter()
+        yield _encode(result)
     elif command == _SAID:
         yield from map(_encode, part.said())
     elif command == _ROWS:

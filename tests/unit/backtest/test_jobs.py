@@ -177,6 +177,22 @@ def test_integers_of_any_size_reach_the_process_that_decides(tmp_path: Path) -> 
     assert done[0].count(b"ADMITTED") == 26
 
 
+def test_counters_are_those_of_one_process_whatever_they_add_up_to(tmp_path: Path) -> None:
+    """The worth of one day to nothing, that of the next to over 64 bits."""
+    goal = {**LOOK["goal"], "value": "properties.revenue"}
+    found = definitions({**LOOK, "goal": goal})
+    worth = [5, -5, *[10**12] * 20]
+    rows = []
+    for number, revenue in enumerate(worth):
+        user, at = f"u{4 * number}", DAY * (number > 1) + number
+        rows.append(event(at, user, "Product Viewed"))
+        rows.append(event(at, user, "Order Completed", revenue=revenue))
+    assert {Places(2).of("u0"), Places(2).of("u4")} == {0, 1}
+    one, many = (run_jobs(found, rows, tmp_path, n, drain=True, state=False) for n in (1, 2))
+    assert many.counters == one.counters
+    assert str(20 * 10**18).encode() in one.counters
+
+
 def test_an_event_of_any_depth_is_decided_or_counted(folder: Path, tmp_path: Path) -> None:
     head = b'{"type":"track","event":"Product Viewed","timestamp":"2026-01-05T10:00:00Z",'
     path = tmp_path / "events.jsonl"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.backtest.run import POLL_EVERY
 from engine.backtest.page import report_page
+from engine.backtest.run import POLL_EVERY
 from engine.backtest.saved import FILE_NAME, StateRefused
 from engine.backtest.session import Definitions, Session
 from engine.files import Batch, batch_of
