@@ -11,13 +11,14 @@ and what belongs to it. All but events are answered, with messages and an empty 
 import multiprocessing
 import os
 import signal
-import sys
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from heapq import merge
 from itertools import chain, islice
 from multiprocessing.connection import Connection, Pipe
+from traceback import format_exc
 from typing import Any, Final, NamedTuple, get_origin
 from zlib import crc32
 
@@ -44,6 +45,8 @@ _LARGE_BYTES: Final = 4_000_000
 _JOBS_MAX: Final = 4
 
 _EVENTS, _JSON, _REACH, _FINISH, _RESULT, _SAID, _ROWS, _RECORDS = (bytes([n]) for n in range(8))
+#: So much is told of why a job ends: a pipe takes it before it is read.
+_WHY_CHARS_MAX: Final = 10_000
 
 
 def jobs_for(input_bytes: int) -> int:
@@ -62,7 +65,17 @@ class Inseparable(Exception):
 
 
 class JobEnded(Exception):
-    """A job is not there any more; the message says how it ended."""
+    """A job is not there any more; the message says how it ended, or is its traceback."""
+
+
+#: How the last message of a job that cannot go on begins, and what is raised because of it. No
+#: answer begins so: nothing in msgpack or JSON does.
+_BUG: Final = b"\xc1\x00"
+_LAST: Final[dict[bytes, type[Exception]]] = {
+    _BUG: JobEnded,
+    b"\xc1\x01": OSError,
+    b"\xc1\x02": Inseparable,
+}
 
 
 def _counted(found: Any, value: Any) -> Any:
@@ -74,6 +87,7 @@ def _counted(found: Any, value: Any) -> Any:
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.decode
 _result_of = msgspec.msgpack.Decoder(Result, dec_hook=_counted).decode
+_funnel_of = msgspec.json.Decoder(dict[str, int]).decode
 _said_of = msgspec.msgpack.Decoder(Said).decode
 _events_of = msgspec.msgpack.Decoder(list[Event]).decode
 _events_of_json = msgspec.json.Decoder(list[Event]).decode
@@ -88,21 +102,25 @@ class _Waiting(NamedTuple):
 
     def message(self) -> bytes:
         """As bytes; in JSON when an integer has over 64 bits. Raises Inseparable."""
-        kind, count = _EVENTS, len(self.events).to_bytes(_COUNT_BYTES, "little")
+        count = len(self.events).to_bytes(_COUNT_BYTES, "little")
         try:
-            events = _encode(self.events)
-        except OverflowError:
-            kind, events = _JSON, msgspec.json.encode(self.events)
+            kind, events = self._packed()
         except RecursionError:
-            # What could just be read is two levels deeper here.
+            # What could just be read is two levels deeper here, and in the job again.
             raise Inseparable from None
         return b"".join((kind, count, self.times.tobytes(), events))
+
+    def _packed(self) -> tuple[bytes, bytes]:
+        try:
+            return _EVENTS, _encode(self.events)
+        except OverflowError:
+            return _JSON, msgspec.json.encode(self.events)
 
 
 class Jobs:
     """The decider of several processes. Built before there are threads; `close` it.
 
-    Raises JobEnded, and from `feed` Inseparable.
+    Raises JobEnded, OSError where a job did, and from `feed` Inseparable.
     """
 
     def __init__(self, part: Part, places: Places) -> None:
@@ -115,8 +133,13 @@ class Jobs:
             context.Process(target=_job, args=(part, places, number, pipes), daemon=True)
             for number in range(places.count)
         ]
-        for process in self._processes:
-            process.start()
+        # Ctrl-C goes to jobs, too: it is this process that ends them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for process in self._processes:
+                process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for _, theirs in pipes:
             theirs.close()
 
@@ -171,8 +194,11 @@ class Jobs:
     def result(self) -> Result:
         """What is reported."""
         found = Result()
-        for answer in self._ask(_RESULT):
-            found.add(_result_of(answer))
+        answers = self._ask(_RESULT)
+        for funnel in answers:
+            one = _result_of(next(answers))
+            one.funnel = Counter(_funnel_of(funnel))
+            found.add(one)
         return found
 
     def said(self) -> Iterator[Said]:
@@ -201,14 +227,22 @@ class Jobs:
         try:
             self._pipes[job].send_bytes(message)
         except OSError:
-            raise self._ended(job) from None
+            # Nothing waits to be read but why it ended.
+            self._receive(job)
+            raise
 
     def _answers(self, job: int) -> Iterator[bytes]:
+        while answer := self._receive(job):
+            yield answer
+
+    def _receive(self, job: int) -> bytes:
         try:
-            while answer := self._pipes[job].recv_bytes():
-                yield answer
+            message = self._pipes[job].recv_bytes()
         except (EOFError, OSError):
             raise self._ended(job) from None
+        if message[:2] in _LAST:
+            raise _LAST[message[:2]](message[2:].decode())
+        return message
 
     def _ended(self, job: int) -> JobEnded:
         process = self._processes[job]
@@ -222,32 +256,42 @@ def _batch(message: bytes) -> Batch:
     begin = 1 + _COUNT_BYTES
     end = begin + 8 * int.from_bytes(message[1:begin], "little")
     decode = _events_of if message[:1] == _EVENTS else _events_of_json
-    return Batch(array("q", message[begin:end]), decode(message[end:]), ())
+    try:
+        events = decode(message[end:])
+    except RecursionError:
+        raise Inseparable from None
+    return Batch(array("q", message[begin:end]), events, ())
 
 
 def _job(
     part: Part, places: Places, number: int, pipes: Sequence[tuple[Connection, Connection]]
 ) -> None:
     """One process: do what the pipe says until its other end is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What could be passed on from there has to be read here, some calls deeper.
-    sys.setrecursionlimit(2 * sys.getrecursionlimit())
     pipe = pipes[number][1]
     for mine, theirs in pipes:
         mine.close()
         if theirs is not pipe:
             theirs.close()
-    part.run.held.keep(lambda user: places.of(user) == number)
     try:
-        while message := pipe.recv_bytes():
-            if message[:1] in (_EVENTS, _JSON):
-                part.feed([_batch(message)])
-            else:
-                for answer in _answer(part, message[:1], message[1:]):
-                    pipe.send_bytes(answer)
-                pipe.send_bytes(b"")
+        part.run.held.keep(lambda user: places.of(user) == number)
+        _serve(part, pipe)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+    except Exception as error:
+        kind = next((kind for kind, raised in _LAST.items() if isinstance(error, raised)), _BUG)
+        why = format_exc().rstrip() if kind == _BUG else str(error)
+        with suppress(OSError):
+            pipe.send_bytes(kind + why[-_WHY_CHARS_MAX:].encode(errors="replace"))
+
+
+def _serve(part: Part, pipe: Connection) -> None:
+    while message := pipe.recv_bytes():
+        if message[:1] in (_EVENTS, _JSON):
+            part.feed([_batch(message)])
+        else:
+            for answer in _answer(part, message[:1], message[1:]):
+                pipe.send_bytes(answer)
+            pipe.send_bytes(b"")
 
 
 def _answer(part: Part, command: bytes, rest: bytes) -> Iterator[bytes]:
@@ -256,7 +300,11 @@ def _answer(part: Part, command: bytes, rest: bytes) -> Iterator[bytes]:
     elif command == _FINISH:
         part.finish(_decode(rest, type=bool))
     elif command == _RESULT:
-        yield _encode(part.result())
+        result = part.result()
+        # What messages were worth may add up to more than 64 bits.
+        yield msgspec.json.encode(result.funnel)
+        result.funnel = Counter()
+        yield _encode(result)
     elif command == _SAID:
         yield from map(_encode, part.said())
     elif command == _ROWS:

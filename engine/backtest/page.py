@@ -88,7 +88,9 @@ def _triggers(tally: Tally) -> str:
 
 
 def _trigger_row(name: str, found: TriggerTally) -> list[str]:
-    share = f" ({found.converted / found.admitted:.1%})" if found.converted else ""
+    # What a run of `--state` before this one sent may be credited in this one.
+    counted = found.converted and found.admitted
+    share = f" ({found.converted / found.admitted:.1%})" if counted else ""
     return [
         name,
         f"{found.candidates:,}",

@@ -83,7 +83,7 @@ class Backtest:
 
     def result(self) -> Result:
         """What came of it so far."""
-        funnel = Counter({counter_name(key): count for key, count in self.funnel.items() if count})
+        funnel = Counter({counter_name(key): count for key, count in self.funnel.items()})
         return Result(
             tally=self.tally,
             users=self.users,

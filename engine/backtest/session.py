@@ -138,7 +138,9 @@ class Session:
                     out.write(row_line(row))
         result = self._decider.result()
         if self.counters is not None:
-            self.counters.write_bytes(write_saved(result.funnel, self.definitions.plans))
+            # What was worth something and taken back is no counter, whoever decided the two.
+            counters = {name: count for name, count in result.funnel.items() if count}
+            self.counters.write_bytes(write_saved(counters, self.definitions.plans))
         if self.state is not None:
             before = self._before
             header = saved.Header(

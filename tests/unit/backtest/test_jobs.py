@@ -5,25 +5,32 @@ import os
 import signal
 import subprocess
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from errno import ENOSPC
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from time import monotonic
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.backtest import jobs
 from engine.backtest.jobs import Inseparable, JobEnded
 from engine.backtest.page import report_page
 from engine.backtest.places import Places, merges_in
 from engine.backtest.report import report_json, report_lines
+from engine.backtest.run import Backtest
 from engine.backtest.session import Definitions, Session
+from engine.backtest.spill import Spill
 from engine.files import Batch, batch_of
-from schemas.events import Event
+from schemas.events import EVENT_BYTES_MAX, BadRecord, Event, decode_event
+from schemas.reasons import DeadLetterReason
 from tests.unit.backtest.histories import (
     CART,
     DAY,
@@ -39,6 +46,9 @@ from tests.unit.backtest.test_cli import folder, tripline, write_events
 from triggers.merging import merge_of
 
 __all__ = ["folder"]
+
+#: Python 3.12 warns of forking beside threads: other tests leave some behind, the command has none.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 
 Rows = list[tuple[int, Event]]
 
@@ -177,19 +187,68 @@ def test_integers_of_any_size_reach_the_process_that_decides(tmp_path: Path) -> 
     assert done[0].count(b"ADMITTED") == 26
 
 
+def test_counters_are_those_of_one_process_whatever_they_add_up_to(tmp_path: Path) -> None:
+    """The worth of one day to nothing, that of the next to over 64 bits."""
+    goal = {**LOOK["goal"], "value": "properties.revenue"}
+    found = definitions({**LOOK, "goal": goal})
+    worth = [5, -5, *[10**12] * 20]
+    rows = []
+    for number, revenue in enumerate(worth):
+        user, at = f"u{4 * number}", DAY * (number > 1) + number
+        rows.append(event(at, user, "Product Viewed"))
+        rows.append(event(at, user, "Order Completed", revenue=revenue))
+    assert {Places(2).of("u0"), Places(2).of("u4")} == {0, 1}
+    one, many = (run_jobs(found, rows, tmp_path, n, drain=True, state=False) for n in (1, 2))
+    assert many.counters == one.counters
+    assert str(20 * 10**18).encode() in one.counters
+
+
+def test_a_deep_event_beside_a_large_integer_is_left_to_one_process() -> None:
+    deep: dict[str, object] = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    large = event(0, "u0", "Product Viewed", n=2**70)
+    rows = [large, event(0, "u0", "Product Viewed", n=deep)]
+    with closing(Session(ALL, places=Places(2))) as session, pytest.raises(Inseparable):
+        session.feed(batches(rows))
+
+
+def test_what_only_a_job_finds_too_deep_is_left_to_one_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "_events_of", _too_deep)
+    with closing(Session(ALL, places=Places(2))) as session, pytest.raises(Inseparable):
+        session.feed(batches([event(0, "ann", "Product Viewed")]))
+
+
+def _too_deep(_: bytes) -> list[Event]:
+    raise RecursionError
+
+
 def test_an_event_of_any_depth_is_decided_or_counted(folder: Path, tmp_path: Path) -> None:
-    head = b'{"type":"track","event":"Product Viewed","timestamp":"2026-01-05T10:00:00Z",'
     path = tmp_path / "events.jsonl"
-    lines = [
-        b'%b"messageId":"%d","userId":"u%d","properties":%b1%b}\n'
-        % (head, depth, depth, b'{"a":' * depth, b"}" * depth)
-        for depth in range(800, 1_000)
-    ]
-    path.write_bytes(b"".join(lines))
+    deepest = bisect_left(range(EVENT_BYTES_MAX // 2), True, key=_is_too_deep)
+    # The command may read some calls deeper than this test.
+    depths = range(deepest - 200, deepest + 10)
+    path.write_bytes(b"".join(nested(depth) + b"\n" for depth in depths))
     answer = tripline("backtest", folder, "-e", path, "-j", 2, "-o", "json")
     refused = int(answer.stderr.partition("TOO_DEEP: ")[2].partition("\n")[0])
-    assert 0 < refused < 150
-    assert json.loads(answer.stdout)["triggers"]["look"]["admitted"] == 200 - refused
+    assert 0 < refused < 200
+    assert json.loads(answer.stdout)["triggers"]["look"]["admitted"] == len(depths) - refused
+
+
+def nested(depth: int) -> bytes:
+    head = b'{"type":"track","event":"Product Viewed","timestamp":"2026-01-05T10:00:00Z",'
+    lists = b"[" * depth + b"]" * depth
+    return b'%b"messageId":"%d","userId":"u%d","properties":{"a":%b}}' % (head, depth, depth, lists)
+
+
+def _is_too_deep(depth: int) -> bool:
+    try:
+        decode_event(nested(depth))
+    except BadRecord as error:
+        return error.reason is DeadLetterReason.TOO_DEEP
+    return False
 
 
 def test_profiles_that_become_one_are_decided_together_however_they_are_linked() -> None:
@@ -258,6 +317,51 @@ def test_a_process_that_is_killed_is_told() -> None:
         process.join()
         with pytest.raises(JobEnded, match="killed by signal 9"):
             session.feed(batches([event(n, f"u{n}", "Product Viewed") for n in range(50)]))
+
+
+def test_a_bug_in_every_process_is_told_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backtest, "finish", _fail)
+    path = write_events(tmp_path / "events.jsonl", history(1, 300))
+    answer = tripline("backtest", folder, "-e", path, "-j", 3, code=1)
+    assert answer.stderr.startswith("Traceback (most recent call last)")
+    assert answer.stderr.count("Traceback") == 1
+    assert answer.stderr.endswith("KeyError: 'a bug'\n")
+
+
+def _fail(*_: object) -> None:
+    raise KeyError("a bug")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_full_disk_is_told_in_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(Spill, "add", _full)
+    path = write_events(tmp_path / "events.jsonl", history(1, 300))
+    options = ("-j", count, "--decisions", tmp_path / "decisions")
+    answer = tripline("backtest", folder, "-e", path, *options, code=2)
+    assert answer.stderr == "[Errno 28] No space left on device\n"
+
+
+def _full(*_: object) -> None:
+    raise OSError(ENOSPC, "No space left on device")
+
+
+def test_ctrl_c_is_left_to_the_command_from_the_first_moment_of_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = jobs._job
+
+    def interrupted(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        begin(*arguments)
+
+    monkeypatch.setattr(jobs, "_job", interrupted)
+    rows = history(1, 100)
+    assert run_jobs(ALL, rows, tmp_path, 3, drain=True, state=False).decisions
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 _WAITING = """

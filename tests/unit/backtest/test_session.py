@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.backtest.page import report_page
 from engine.backtest.run import POLL_EVERY
 from engine.backtest.saved import FILE_NAME, StateRefused
 from engine.backtest.session import Definitions, Session
@@ -78,6 +79,7 @@ def test_a_goal_of_the_next_run_credits_a_message_of_the_run_before(tmp_path: Pa
     run_session(found, [event(0, "ann", "Product Viewed")], tmp_path)
     after, _ = run_session(found, [event(HOUR, "ann", "Order Completed")], tmp_path)
     assert after.run.tally.triggers["look"].converted == 1
+    assert "<td class=n>1</td>" in report_page(after.run.result(), after.run.program, 1.0)
 
 
 @pytest.mark.parametrize("polled", [False, True])
