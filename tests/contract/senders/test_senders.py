@@ -157,14 +157,16 @@ async def test_an_answer_cut_off_after_its_status_counts_by_the_status(
 async def test_a_refused_connection_is_definitely_not_delivered(
     make_rig: MakeRig, provider: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
-    options: dict[str, Any] = (
-        {"base_url": f"http://127.0.0.1:{port}"} if provider == "fcm" else {"port": port}
-    )
-    async with make_rig(**options) as rig:
-        for result in await rig.send_many(range(20)):
-            assert (result.kind, result.reason) == (SendKind.RETRY_LATER, "CONNECT")
+    # Bound and not listening: a port that was only looked for may be the stand-in's by then.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        options: dict[str, Any] = (
+            {"base_url": f"http://127.0.0.1:{port}"} if provider == "fcm" else {"port": port}
+        )
+        async with make_rig(**options) as rig:
+            for result in await rig.send_many(range(20)):
+                assert (result.kind, result.reason) == (SendKind.RETRY_LATER, "CONNECT")
 
 
 async def test_cancelled_sends_harm_no_other_send_of_fifty(make_rig: MakeRig) -> None:
