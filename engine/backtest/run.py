@@ -208,7 +208,7 @@ class Backtest:
         known = (
             state is not None
             and state.consent is None
-            and not (program.traits or program.canaries)
+            and not program.traits
             and not tells_device(state, event, a)
             and not (program.zoned and tells_zone(state, event))
             and not (program.habits and is_new_hour(state, a))

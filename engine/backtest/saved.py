@@ -64,7 +64,6 @@ def workspace_digest(documents: Iterable[Any], options: dict[str, Any]) -> str:
 
 def save(folder: Path, header: Header, records: Iterable[bytes]) -> None:
     """Write the state of a run that has ended, in place of the earlier one. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = folder / f"{FILE_NAME}.{os.getpid()}"
     try:
         with written.open("wb") as out:
@@ -105,14 +104,17 @@ def records(users: Users) -> Iterator[bytes]:
 
 
 def load(folder: Path, users: Users, *, workspace: str) -> Header | None:
-    """Restore the users of the run before; None when there was none.
+    """Restore the users of the run before; None when there was none, and then there is the folder.
 
-    Raises StateRefused, OSError.
+    Raises StateRefused, OSError: before anything is decided, also where nothing could be saved.
     """
     path = folder / FILE_NAME
+    if folder.exists() and not folder.is_dir():
+        raise StateRefused(f"{folder} is not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StateRefused(f"{folder} may not be written to")
     if not path.exists():
-        if folder.exists() and not folder.is_dir():
-            raise StateRefused(f"{folder} is not a folder")
         return None
     with path.open("rb") as file:
         line = file.readline(10_000)

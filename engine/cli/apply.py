@@ -74,8 +74,8 @@ def apply(
     cancelled as of the activation. With --canary edited triggers keep their revision and get the
     new one for a share of the users, until `promote` or `abort`; everything else is for everyone.
 
-    Exit codes: 2 the folder or a setting is wrong and nothing was written, 5 somebody else applied
-    meanwhile, 6 Kafka cannot be reached.
+    Exit codes: 1 a canary of a draft, 2 the folder or a setting is wrong and nothing was written,
+    5 somebody else applied meanwhile, 6 Kafka cannot be reached.
     """
     cancel = pending is OnPending.CANCEL
     canary_share = _share_or_fail(canary, cancel)

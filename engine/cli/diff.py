@@ -82,7 +82,10 @@ def diff(
     from engine.files import Problems, pairs_of
     from engine.impact import compare, measure
 
+    reading = {"--map": mapping, "--from": from_, "--to": to, "--sort": sort, "--strict": strict}
     try:
+        if impact is None:
+            _refuse({**reading, "--budgets": budgets, "--over": over})
         before, after = _sides(folder, against, timeout, prune=prune)
         with refusals():
             found = compare(before, after)
@@ -101,6 +104,13 @@ def diff(
     code = _show(found, measured, limits, output)
     if code:
         raise typer.Exit(int(code))
+
+
+def _refuse(options: dict[str, object]) -> None:
+    """Nothing is read or measured: what these say would be passed over."""
+    for name, value in options.items():
+        if value is not None and value is not False:
+            raise CliError(ExitCode.INVALID, f"{name} goes with --impact EVENTS")
 
 
 def _sides(
@@ -123,7 +133,9 @@ def _held_against(folder: Path, against: str) -> "Definitions":
             raise CliError(ExitCode.INVALID, f"no folder; a commit is git:{against}")
         return load_definitions(Path(against), [], None)
     from engine.backtest.session import Definitions
+    from engine.impact.registered import in_force
     from engine.impact.revisions import GitRefused, load_revision
+    from engine.registry.folder import NotAWorkspaceError
     from triggers.overrides import override_policies
 
     with refusals():
@@ -131,6 +143,9 @@ def _held_against(folder: Path, against: str) -> "Definitions":
             triggers, policies, documents = load_revision(folder, against.removeprefix("git:"))
         except GitRefused as error:
             raise CliError(ExitCode.INVALID, str(error)) from None
+        except NotAWorkspaceError as error:
+            talk(f"--against {against}: {error}: all of it is new")
+            return in_force(None)
         return Definitions(triggers, override_policies(policies, []), documents)
 
 

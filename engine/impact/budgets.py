@@ -4,7 +4,7 @@
 sends_per_day: {at_most: 20000, growth: 10%}       # all triggers, mean over the history
 per_user_per_day: {p99: 2, most: 4}                # messages of a user on a day with any
 users_over: {messages: 3, at_most: 100, growth: 0%} # users with more than 3 messages on a day
-newly_suppressed: {share: 5%}                      # of what was sent before and is now kept back
+newly_suppressed: {share: 5%}                      # of the activations that were sent before
 triggers:
   abandoned-cart: {sends_per_day: {at_most: 500, growth: 30%}}
 ```
@@ -13,13 +13,13 @@ triggers:
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BeforeValidator, Field, StrictInt, ValidationError
 
-from engine.impact.measure import NOT_A_CANDIDATE, Impact, Side
+from engine.impact.measure import NOT_A_CANDIDATE, Impact, Side, TriggerImpact
 from schemas.reasons import Outcome
 from triggers.fields import Id
 from triggers.model import Model, problems_of
@@ -164,13 +164,13 @@ def check(budgets: Budgets, impact: Impact) -> list[Checked]:
         over = budgets.users_over
         found += _at_most("users_over.at_most", over.at_most, after.over)
         found += _growth("users_over.growth", over.growth, before.over, after.over)
-    found += _suppressed("", budgets.newly_suppressed, total.lost, total.before)
+    found += _suppressed("", budgets.newly_suppressed, total)
     for name, budget in sorted(budgets.triggers.items()):
         one = impact.triggers.get(name)
         if one is not None:
             label = f"triggers.{name}."
             found += _sends(f"{label}sends_per_day", budget.sends_per_day, one.before, one.after)
-            found += _suppressed(label, budget.newly_suppressed, one.lost, one.before)
+            found += _suppressed(label, budget.newly_suppressed, one)
     return found
 
 
@@ -181,11 +181,11 @@ def _sends(name: str, limits: SendsPerDay | None, before: Side, after: Side) -> 
 
 
 def _suppressed(
-    label: str, limit: NewlySuppressed | None, lost: Mapping[str, int], before: Side
+    label: str, limit: NewlySuppressed | None, found: TriggerImpact
 ) -> Iterator[Checked]:
-    if limit is not None and before.admitted:
-        kept_back = sum(count for reason, count in lost.items() if reason not in _NOT_KEPT_BACK)
-        yield Checked(f"{label}newly_suppressed.share", limit.share, kept_back / before.admitted)
+    if limit is not None and found.sent:
+        kept_back = sum(n for reason, n in found.lost.items() if reason not in _NOT_KEPT_BACK)
+        yield Checked(f"{label}newly_suppressed.share", limit.share, kept_back / found.sent)
 
 
 def _at_most(name: str, limit: int | None, found: float) -> Iterator[Checked]:

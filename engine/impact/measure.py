@@ -51,10 +51,12 @@ class PerUserDay(NamedTuple):
 
 @dataclass(slots=True)
 class TriggerImpact:
-    """`lost`: what was sent before and is not now, by reason; `gained`: sent now, not before."""
+    """Activations: `sent` before, `lost` by reason what of that is not sent now, `gained` sent now
+    and not before."""
 
     before: Side
     after: Side
+    sent: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     gained: int = 0
 
@@ -108,10 +110,12 @@ def measure(
     span_ms = 0 if first_ms is None else runs[0].watermark_ms - first_ms
     days = max(1.0, span_ms / DAY_MS)
     triggers, total = _triggers(runs, days)
-    for row_trigger, lost, gained in _moved(*spills):
-        for found in (triggers[row_trigger], total):
-            found.lost.update(lost)
-            found.gained += gained
+    for name, sent_before, lost in _moved(*spills):
+        for found in (triggers[name], total):
+            found.sent += sent_before
+            found.gained += not sent_before
+            if lost:
+                found.lost[lost] += 1
     return Impact(
         events=runs[0].tally.events,
         users=runs[0].users,
@@ -154,8 +158,8 @@ def _side(tallies: Iterable[TriggerTally], days: float) -> Side:
     )
 
 
-def _moved(before: Spill, after: Spill) -> Iterator[tuple[str, Counter[str], int]]:
-    """(trigger, what was lost, what was gained) for each activation that one of both sent."""
+def _moved(before: Spill, after: Spill) -> Iterator[tuple[str, bool, str]]:
+    """(trigger, was it sent before, why it is not now) for each activation that either sent."""
     sides = [groupby(spill.rows(), _by_activation) for spill in (before, after)]
     heads = [next(side, None) for side in sides]
     while heads[0] is not None or heads[1] is not None:
@@ -169,10 +173,9 @@ def _moved(before: Spill, after: Spill) -> Iterator[tuple[str, Counter[str], int
             reasons = [row[5] or row[4] for row in rows]
             if rows:
                 heads[number] = next(sides[number], None)
-        if sent[0] and not sent[1]:
-            yield key[0], Counter([reasons[0] if reasons else NOT_A_CANDIDATE]), 0
-        elif sent[1] and not sent[0]:
-            yield key[0], Counter(), 1
+        if any(sent):
+            lost = "" if sent[1] else (reasons[0] if reasons else NOT_A_CANDIDATE)
+            yield key[0], sent[0], lost
 
 
 def _per_user_day(run: Backtest, over: int) -> PerUserDay:

@@ -76,7 +76,7 @@ class NotRegisteredError(Exception):
 
 
 class WrongStateError(Exception):
-    """A trigger in this state can be neither paused nor resumed, or has no canary."""
+    """A trigger in this state can be neither paused nor resumed, or has and gets no canary."""
 
 
 def plan_apply(
@@ -94,7 +94,8 @@ def plan_apply(
 
     With a `canary_share` (in buckets) edited triggers keep their revision, and the new one is for
     the users below that share. Else a definition that runs as a canary stays one, and any other
-    ends the canary of its trigger.
+    ends the canary of its trigger. An edited draft that stays one has no canary; WrongStateError
+    where it would become something else.
 
     With `cancel_pending` it withdraws the instances that triggers changed or removed by it have
     armed so far; else their deadlines stay, and the current revision decides.
@@ -205,7 +206,7 @@ def _plan_trigger(
     held = None if ref is None else _readable(versions, wanted.id, ref.revision)
     if ref is not None and held != wanted:
         running = _readable(versions, wanted.id, ref.canary) if ref.canary else None
-        if canary_share or running == wanted:
+        if (canary_share and not _is_draft(ref, wanted)) or running == wanted:
             _plan_canary(plan, history, ref, running, wanted, now_ms, canary_share)
             return
     # Definitions are compared, not documents: a release that writes one more field with its old
@@ -234,6 +235,18 @@ def _plan_trigger(
     plan.rows.append(Row(TRIGGER, wanted.id, change, revision, previous, state, note))
 
 
+def _is_draft(ref: TriggerRef, wanted: TriggerDefinition) -> bool:
+    """Nobody is decided by it, now or then: an edit is for everyone. Raises WrongStateError."""
+    if ref.state != "draft":
+        return False
+    if wanted.state != "draft":
+        raise WrongStateError(
+            f"{wanted.id} is a draft, and so would be its canary: nobody would get a message; "
+            "apply it without --canary (`rollout: 5%` begins with a share of the users)"
+        )
+    return True
+
+
 def _plan_canary(
     plan: Plan,
     history: History,
@@ -255,6 +268,8 @@ def _plan_canary(
     plan.contents.triggers[wanted.id] = made
     change = Change.UNCHANGED if made == ref else Change.CHANGED
     note = f"canary for {share_text(share)}, the others keep revision {ref.revision}"
+    if ref.state != wanted.state:
+        note += f"; both are {ref.state}, its file says {wanted.state}"
     plan.rows.append(Row(TRIGGER, wanted.id, change, revision, ref.revision, ref.state, note))
 
 

@@ -1,5 +1,6 @@
 """State carried from run to run: nothing is forgotten, nothing foreign is continued."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
@@ -157,6 +158,20 @@ def test_a_run_that_fails_leaves_the_state_before_it(tmp_path: Path) -> None:
     session.feed([in_columns([event(1, "bob", "Product Added")])])
     assert (tmp_path / "state" / FILE_NAME).read_bytes() == before
     assert [path.name for path in (tmp_path / "state").iterdir()] == [FILE_NAME]
+
+
+def test_a_folder_in_which_no_state_can_be_saved_is_refused_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(StateRefused, match="is not a folder"):
+        Session(definitions(CART), state=file)
+    with pytest.raises(NotADirectoryError):
+        Session(definitions(CART), state=file / "below")
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    with pytest.raises(StateRefused, match="may not be written to"):
+        Session(definitions(CART), state=tmp_path)
 
 
 def test_events_before_the_end_of_the_state_are_refused(tmp_path: Path) -> None:

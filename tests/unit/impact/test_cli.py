@@ -148,8 +148,9 @@ def test_a_folder_is_compared_with_a_commit(before: Path) -> None:
     git("commit", "-qm", "none")
     git("add", "before")
     git("commit", "-qm", "first")
-    answer = tripline("diff", before, "--against", "git:HEAD~1", code=2)
-    assert answer.stderr == f"--against git:HEAD~1: {before} is not there at HEAD~1\n"
+    answer = tripline("diff", before, "--against", "git:HEAD~1", code=1)
+    new = f"--against git:HEAD~1: {before} is not there at HEAD~1: all of it is new\n"
+    assert (answer.stdout, answer.stderr) == ("+ trigger cart\n+ trigger look\n", new)
     assert tripline("diff", before, "--against", "git:HEAD").stdout == "no differences\n"
     write(before, {**CART, "wait": "2h"})
     (before / "triggers" / "look.yaml").unlink()
@@ -160,6 +161,17 @@ def test_a_folder_is_compared_with_a_commit(before: Path) -> None:
     assert answer.stderr == "--against HEAD: no folder; a commit is git:HEAD\n"
     answer = tripline("diff", before, "--against", "git:--help", code=2)
     assert "git knows no commit '--help'" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--over", 0], ["--budgets", "b.yaml"], ["--map", "m.yaml"], ["--sort"], ["--from", "7d"]],
+)
+def test_an_option_about_events_without_events_is_refused(
+    before: Path, after: Path, options: list[object]
+) -> None:
+    answer = tripline("diff", after, "--against", before, *options, code=2)
+    assert answer.stderr == f"{options[0]} goes with --impact EVENTS\n"
 
 
 def test_a_mistake_on_the_other_side_says_which_side_it_is(before: Path, after: Path) -> None:

@@ -136,6 +136,20 @@ def test_what_is_newly_kept_back_can_be_over_budget() -> None:
     assert found.found == 2 / 5
 
 
+def test_a_series_that_is_kept_back_is_one_activation_of_those_sent_before() -> None:
+    steps = [{"after": f"{day}d", "message": "m"} for day in (1, 2, 3)]
+    series = {**CART, "series": steps, "messages": {"m": {"push": {"title": "t", "body": "b"}}}}
+    del series["wait"]
+    capped = {"default": {"grace": "0s", "caps": [{"max": 1, "per": "7d"}]}}
+    before, after = definitions(series, LOOK), definitions(series, LOOK, policies=capped)
+    events = [*EVENTS[:2], event(4 * DAY, "eve", "Something Else")]
+    impact = measure(before, after, events, over=1)
+    assert impact.total.before.admitted == 4
+    budgets = Budgets.model_validate({"newly_suppressed": {"share": "10%"}})
+    (found,) = check(budgets, impact)
+    assert found.found == 1 / 2
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

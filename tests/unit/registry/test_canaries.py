@@ -58,6 +58,23 @@ def test_a_new_trigger_has_no_canary() -> None:
     assert topic.history.contents(topic.history.latest).triggers["c"] == TriggerRef(1, "live")
 
 
+def test_a_draft_has_no_canary_and_is_refused_one_that_it_would_start_with() -> None:
+    topic = Topic()
+    topic.append_plan(plan_of(topic, trigger("a", state="draft")), "first")
+    edited = plan_of(topic, trigger("a", state="draft", wait="3h"), share=500)
+    assert edited.contents.triggers["a"] == TriggerRef(2, "draft")
+    with pytest.raises(WrongStateError, match="a is a draft, and so would be its canary"):
+        plan_of(topic, trigger("a", state="live"), share=500)
+
+
+def test_a_canary_whose_file_says_another_state_says_which_both_are_in() -> None:
+    topic = Topic()
+    topic.append_plan(plan_of(topic, trigger("a", state="shadow")), "first")
+    canary = plan_of(topic, trigger("a"), share=500)
+    assert canary.contents.triggers["a"] == TriggerRef(1, "shadow", 2, 500)
+    assert canary.rows[0].note.endswith("; both are shadow, its file says live")
+
+
 def test_the_folder_of_a_canary_again_changes_nothing_and_another_share_changes_the_share() -> None:
     topic = with_canary()
     again = plan_of(topic, trigger("a", wait="3h"), trigger("b"))
