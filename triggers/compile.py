@@ -189,7 +189,7 @@ def compile_trigger(
         steps=_steps(definition, policy),
         bundle_ms=definition.bundle.window_ms if definition.bundle else 0,
         bundle_max=definition.bundle.max_count if definition.bundle else 0,
-        tells_time=_tells_time(definition),
+        tells_time=tells_time(definition.all_texts),
         restart=definition.on_repeat != "keep",
         restart_at_most_ms=definition.restart_at_most_ms or 0,
         traits=tuple(asked),
@@ -337,16 +337,10 @@ def _stored_paths(
         event.update(dict.fromkeys(clause.filter.completing_paths))
     for reference in references_of(still) if still is not None else ():
         (start if reference.root == START else event)[reference.path] = None
-    for message in definition.all_messages:
-        found = declared_paths((message.push.title, message.push.body))
-        start.update(dict.fromkeys(found["start"]))
-        event.update(dict.fromkeys(found["event"]))
+    found = declared_paths(definition.all_texts)
+    start.update(dict.fromkeys(found["start"]))
+    event.update(dict.fromkeys(found["event"]))
     return tuple(start), tuple(event)
-
-
-def _tells_time(definition: TriggerDefinition) -> bool:
-    pushes = [message.push for message in definition.all_messages]
-    return tells_time([text for push in pushes for text in (push.title, push.body)])
 
 
 def _cooldowns(

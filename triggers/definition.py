@@ -5,7 +5,7 @@ language), and `to_document` gives it back, complete: every default is written o
 definition keeps its meaning when a default changes. A pattern is a `When` (`triggers.patterns`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Union
 
@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, Str
 from triggers.audience import AudienceDocument, StillDocument
 from triggers.conditions import compile_filter
 from triggers.durations import format_duration
-from triggers.experiments import Experiment, GlobalControlGroup
+from triggers.experiments import Channels, Experiment, GlobalControlGroup, VariantSet
 from triggers.fields import (
     Category,
     Channel,
@@ -36,6 +36,7 @@ from triggers.fields import (
 )
 from triggers.filters import BOTH
 from triggers.hours import Hold, Quiet, SendAt
+from triggers.links import Utm
 from triggers.messages import Message
 from triggers.model import Model, refusal
 from triggers.patterns import KINDS, IdleWhen, When, kind_of
@@ -253,6 +254,10 @@ class TriggerDefinition(Model):
     """The messages of a `series` or a `rotate`, by name."""
     rotate: Rotate | None = None
     """Texts that take turns."""
+    channels: Channels | None = None
+    """Where it is said: by push."""
+    utm: Utm | None = None
+    """What is added to the links of its messages for web analytics."""
     tests: Tests = ()
     """Events in, outcomes out; `tripline test` runs them in virtual time."""
 
@@ -277,10 +282,23 @@ class TriggerDefinition(Model):
     def all_messages(self) -> tuple[Message, ...]:
         """Every message the trigger may send."""
         own = () if self.message is None else (self.message,)
-        variants = () if self.experiment is None else self.experiment.variants.values()
-        sets = (variant.set_ for variant in variants if variant.set_ is not None)
-        varied = tuple(one.message for one in sets if one.message is not None)
+        varied = tuple(one.message for one in self._sets if one.message is not None)
         return own + tuple(self.messages.values()) + varied
+
+    @property
+    def all_texts(self) -> Iterator[str | Mapping[str, str]]:
+        """Every template of its messages."""
+        links = [one.link for one in self._sets]
+        for message in self.all_messages:
+            yield message.push.title
+            yield message.push.body
+            links += (message.link, message.push.image)
+        yield from (link for link in links if link is not None)
+
+    @property
+    def _sets(self) -> list[VariantSet]:
+        variants = () if self.experiment is None else self.experiment.variants.values()
+        return [variant.set_ for variant in variants if variant.set_ is not None]
 
     def message_of(self, text: str = "", variant: str = "") -> Message | None:
         """What is said: the message of a series named `text` (or the only one), as `variant` has

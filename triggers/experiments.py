@@ -40,7 +40,7 @@ class VariantSet(Model):
     message: Message | None = None
     """Instead of the trigger's message; without a `link` that one's link stays."""
     link: Url | None = None
-    """What opens on a tap, instead of the trigger's."""
+    """What opens on a tap, instead of the trigger's; Liquid."""
     channels: Channels | None = None
     """Instead of the trigger's."""
     wait_ms: WaitMs | None = Field(default=None, alias="wait")

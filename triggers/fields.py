@@ -332,7 +332,6 @@ Release = Annotated[
     StrictStr, AfterValidator(_check_release), _text_schema(_RELEASE.pattern, "3 per unit")
 ]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
-Url = Annotated[StrictStr, Field(min_length=1, max_length=2048)]
 
 
 def _one_or_more(value: Any) -> Any:
@@ -430,6 +429,13 @@ def _localised(value: Any) -> str | dict[str, str]:
     return dict(value) if isinstance(value, dict) else str(value)
 
 
+def _check_template(source: str) -> str:
+    compile_text(source)
+    return source
+
+
+#: An address; a Liquid template.
+Url = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_check_template)]
 #: A text, or texts by locale; Liquid templates.
 LocalisedText = Annotated[
     str | dict[str, str],

@@ -15,13 +15,22 @@ from wcwidth import iter_graphemes
 
 from triggers.definition import DEFAULT_POLICY, Policy, TextLimits, TriggerDefinition
 from triggers.effects import Admitted
+from triggers.experiments import VariantSet
 from triggers.filling import Plain, fill_text, is_fixed, plain_text
 from triggers.formats import reader_of
 from triggers.messages import Message
 from triggers.problems import Location, Problem
-from triggers.texts import LOCALE_PATH, MessageAborted, RenderError, compile_text, pick_text
+from triggers.texts import (
+    LOCALE_PATH,
+    OUTPUT_BYTES_MAX,
+    MessageAborted,
+    RenderError,
+    compile_text,
+    pick_text,
+)
 
 _PARTS = ("title", "body")
+_ADDRESSES = ("link", "image")
 _EXAMPLE_CHARS_MAX = 160
 #: Of each text so many messages are looked at: filling in Liquid takes 60 us where it has filters,
 #: several times what a backtest takes for an event.
@@ -47,7 +56,7 @@ def least_length(source: str) -> tuple[int, bool]:
 
 
 class _Place(NamedTuple):
-    """One text of a definition: `part` is `title` or `body`."""
+    """One text of a definition: `part` is `title`, `body`, `link` or `image`."""
 
     location: Location
     part: str
@@ -64,6 +73,22 @@ def _places(definition: TriggerDefinition) -> Iterator[_Place]:
             else:
                 for locale, source in texts.items():
                     yield _Place((*here, locale), part, source)
+        if message.push.image is not None:
+            yield _Place((*location, "push", "image"), "image", message.push.image)
+        if message.link is not None:
+            yield _Place((*location, "link"), "link", message.link)
+    for location, changed in _sets(definition):
+        if changed.link is not None:
+            yield _Place((*location, "link"), "link", changed.link)
+
+
+def _parts(message: Message) -> Iterator[tuple[str, str | Mapping[str, str]]]:
+    """The texts to be looked at: an address that is the same for everybody is none."""
+    yield "title", message.push.title
+    yield "body", message.push.body
+    for part, source in (("link", message.link), ("image", message.push.image)):
+        if source is not None and not is_fixed(source):
+            yield part, source
 
 
 def _messages(definition: TriggerDefinition) -> Iterator[tuple[Location, Message]]:
@@ -71,14 +96,22 @@ def _messages(definition: TriggerDefinition) -> Iterator[tuple[Location, Message
         yield ("message",), definition.message
     for name, message in definition.messages.items():
         yield ("messages", name), message
+    for location, changed in _sets(definition):
+        if changed.message is not None:
+            yield (*location, "message"), changed.message
+
+
+def _sets(definition: TriggerDefinition) -> Iterator[tuple[Location, VariantSet]]:
     if definition.experiment is not None:
         for name, variant in definition.experiment.variants.items():
-            if variant.set_ is not None and variant.set_.message is not None:
-                location = ("experiment", "variants", name, "set", "message")
-                yield location, variant.set_.message
+            if variant.set_ is not None:
+                yield ("experiment", "variants", name, "set"), variant.set_
 
 
 def _most(limits: TextLimits, part: str) -> int:
+    """Addresses nobody reads: only what cannot be rendered counts."""
+    if part in _ADDRESSES:
+        return OUTPUT_BYTES_MAX
     return limits.title_max if part == "title" else limits.body_max
 
 
@@ -151,9 +184,7 @@ class Renders:
         texts = self._texts.get(key)
         if texts is None:
             message = self._definitions[key[0]].message_of(*key[1:])
-            push = None if message is None else message.push
-            texts = [] if push is None else [("title", push.title), ("body", push.body)]
-            self._texts[key] = texts
+            texts = self._texts[key] = [] if message is None else list(_parts(message))
         for part, found in texts:
             source, language = pick_text(found, admitted.event_fields.get(LOCALE_PATH))
             self._count((key[0], part, source), language, admitted)

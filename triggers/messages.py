@@ -12,7 +12,7 @@ class Push(Model):
     body: LocalisedText
     """Liquid, by itself or by locale."""
     image: Url | None = None
-    """The address of a picture."""
+    """The address of a picture; Liquid."""
 
 
 class Message(Model):
@@ -21,6 +21,6 @@ class Message(Model):
     row = "message"
 
     link: Url | None = None
-    """What opens on a tap."""
+    """What opens on a tap; Liquid: `https://shop.example/p/{{ start.properties.product_id }}`."""
     push: Push
     """The push message."""

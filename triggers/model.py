@@ -23,13 +23,7 @@ from triggers.problems import Location, Problem, quoted, suggestion
 #: one to life deletes it here.
 UNAVAILABLE: dict[str, frozenset[str]] = {
     "workspace": frozenset(),
-    "trigger": frozenset(
-        {
-            "channels",
-            "pace",
-            "utm",
-        }
-    ),
+    "trigger": frozenset({"pace"}),
     "message": frozenset({"email", "inbox", "sms", "webhook", "webpush"}),
     "policy": frozenset(),
     "test_event": frozenset({"item"}),

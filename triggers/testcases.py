@@ -55,6 +55,8 @@ _TOLD = (
     (Outcome.CANCELLED, Reason.CONSENT),
     (Outcome.ADMITTED, Reason.TEMPLATE_ABORT),
 )
+#: What an admitted message says, as it is rendered.
+SAID: Final = ("title", "body", "link")
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 REASONS = tuple(reason.value for reason in Reason if reason not in _OF_DELIVERIES)
 
@@ -193,6 +195,8 @@ class Expected(Model):
     """The title as it is rendered for the user."""
     body: StrictStr | None = None
     """The body as it is rendered for the user."""
+    link: StrictStr | None = None
+    """The link as it is rendered for the user, with its UTM parameters."""
     variant: Id | None = None
     """The arm of the experiment, a variant or control; any when left out."""
 
@@ -203,7 +207,7 @@ class Expected(Model):
             message = f"`reason` says why there was no message: {self.outcome} has none"
             yield Problem(("reason",), message, at_key=True)
         if self.outcome != Outcome.ADMITTED:
-            for name in ("title", "body"):
+            for name in SAID:
                 if getattr(self, name) is not None:
                     message = f"`{name}` is what an ADMITTED message says"
                     yield Problem((name,), message, at_key=True)

@@ -11,8 +11,9 @@ from engine.delivery.senders import Push
 from schemas.deliveries import Delivery
 from schemas.topics import Lane
 from triggers.definition import TriggerDefinition
-from triggers.filling import fill_text
+from triggers.filling import fill_text, is_fixed
 from triggers.formats import reader_of
+from triggers.links import Utm, written_address
 from triggers.texts import LOCALE_PATH, RenderError, pick_text
 
 Definitions = Callable[[str, int], TriggerDefinition | None]
@@ -25,7 +26,8 @@ class _Texts(NamedTuple):
     title: LocalisedText
     body: LocalisedText
     link: str | None
-    data: Mapping[str, str]
+    image: str | None
+    utm: Utm | None
 
 
 class Rendered(NamedTuple):
@@ -67,11 +69,18 @@ class Renderer:
         a transactional one replaces nothing but a repeat of itself.
         """
         texts = self._texts_of(delivery.trigger, delivery.revision, delivery.text, delivery.variant)
+        link, image = _address(texts.link, delivery), _address(texts.image, delivery)
+        if link is not None and texts.utm is not None:
+            said = delivery.variant or delivery.text
+            link = texts.utm.tagged(link, trigger=delivery.trigger, said=said)
+        data = {"trigger": delivery.trigger}
+        if image is not None:
+            data["image"] = image
         return Rendered(
             fill(texts.title, delivery),
             fill(texts.body, delivery),
-            texts.link,
-            texts.data,
+            link,
+            data,
             delivery.trigger if delivery.marketing else delivery.delivery_id,
             delivery.lane != Lane.LOW,
         )
@@ -92,10 +101,15 @@ class Renderer:
         message = definition.message_of(text, variant)
         if message is None:
             raise RenderError(f"revision {revision} of {trigger} has no message {text}".rstrip())
-        data = {"trigger": trigger}
-        if message.push.image is not None:
-            data["image"] = message.push.image
-        return _Texts(message.push.title, message.push.body, message.link, data)
+        push = message.push
+        return _Texts(push.title, push.body, message.link, push.image, definition.utm)
+
+
+def _address(source: str | None, delivery: Delivery) -> str | None:
+    """One that is the same for everybody stays as it is written."""
+    if source is None or is_fixed(source):
+        return source
+    return written_address(fill(source, delivery))
 
 
 def fill(texts: LocalisedText, delivery: Delivery) -> str:

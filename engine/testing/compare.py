@@ -1,12 +1,12 @@
 """What was expected against what came: a diff of outcomes, in order, exact."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from engine.testing.timeline import Got
 from schemas.reasons import Outcome
 from triggers.durations import format_duration
-from triggers.testcases import TEST_USER, Expected
+from triggers.testcases import SAID, TEST_USER, Expected
 
 _PER_NOT_TEXT = "\x1f"
 
@@ -38,18 +38,19 @@ def compare(own: str, expected: Sequence[Expected], got: Sequence[Got]) -> list[
             kept[row][column] = (
                 max(best, 1 + kept[row + 1][column + 1]) if fits[row][column] else best
             )
-    texts = any(item.title or item.body for item in expected)
+    texts = ("title", "body") if any(item.title or item.body for item in expected) else ()
+    told = (*texts, "link") if any(item.link for item in expected) else texts
     lines: list[Line] = []
     row = column = 0
     while row < rows or column < columns:
         if row < rows and column < columns and fits[row][column]:
-            lines.append(_of_got(" ", own, came[column], False))
+            lines.append(_of_got(" ", own, came[column], ()))
             row, column = row + 1, column + 1
         elif row < rows and (column == columns or kept[row + 1][column] >= kept[row][column + 1]):
             lines.append(_of_expected(own, expected[row]))
             row += 1
         else:
-            lines.append(_of_got("+", own, came[column], texts))
+            lines.append(_of_got("+", own, came[column], told))
             column += 1
     return lines
 
@@ -65,8 +66,7 @@ def matches(own: str, expected: Expected, got: Got) -> bool:
         and expected.user in (None, got.user)
         and _is_reason(expected, got)
         and wanted_per in (None, got.per)
-        and expected.title in (None, got.title)
-        and expected.body in (None, got.body)
+        and all(getattr(expected, name) in (None, getattr(got, name)) for name in SAID)
         and expected.variant in (None, got.variant)
     )
 
@@ -89,16 +89,16 @@ def per_text(value: str | int | float | bool) -> str:
 def _of_expected(own: str, item: Expected) -> Line:
     per = None if item.per is None else per_text(item.per)
     text = _text(item.outcome, item.reason, item.trigger or own, own, item.user, per)
-    return Line("-", item.at_ms, text + _varied(item.variant) + _said(item.title, item.body))
+    return Line("-", item.at_ms, text + _varied(item.variant) + _said(item, SAID))
 
 
-def _of_got(sign: Literal[" ", "+"], own: str, item: Got, texts: bool) -> Line:
+def _of_got(sign: Literal[" ", "+"], own: str, item: Got, told: Iterable[str]) -> Line:
     text = _text(item.outcome, item.reason, item.trigger, own, item.user, item.per)
     text += _varied(item.variant)
     if item.error is not None:
         text += f"; the text fails: {item.error}"
-    elif texts:
-        text += _said(item.title, item.body)
+    else:
+        text += _said(item, told)
     return Line(sign, item.at_ms, text)
 
 
@@ -119,6 +119,6 @@ def _varied(variant: str | None) -> str:
     return f", variant {variant}" if variant else ""
 
 
-def _said(title: str | None, body: str | None) -> str:
-    parts = [f'{name} "{text}"' for name, text in (("title", title), ("body", body)) if text]
-    return "".join(f", {part}" for part in parts)
+def _said(item: Expected | Got, names: Iterable[str]) -> str:
+    found = ((name, getattr(item, name)) for name in names)
+    return "".join(f', {name} "{text}"' for name, text in found if text)

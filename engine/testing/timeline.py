@@ -47,8 +47,8 @@ _NOT_STARTED = (Unevaluated.NOT_ACTIVE, Unevaluated.PER_MISSING, Unevaluated.LAT
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """One outcome. `title` and `body` of an admitted message, `error` when they fail to render;
-    `variant`: the arm of an experiment."""
+    """One outcome. `title`, `body` and `link` of an admitted message, `error` when they fail to
+    render; `variant`: the arm of an experiment."""
 
     at_ms: int
     trigger: str
@@ -58,6 +58,7 @@ class Got:
     per: str | None
     title: str | None = None
     body: str | None = None
+    link: str | None = None
     error: str | None = None
     variant: str | None = None
 
@@ -272,12 +273,12 @@ class Timeline:
         self.started |= pattern.due(state) > 0
 
     def _outcome(self, decision: Decision, admitted: Admitted | None) -> Got:
-        title = body = error = None
+        title = body = link = error = None
         reason = decision.reason
         if admitted is not None and self.case.definitions[decision.trigger].all_messages:
             try:
                 said = Renderer(self._definition).render(_delivery(admitted))
-                title, body = said.title, said.body
+                title, body, link = said.title, said.body, said.link
             except MessageAborted:
                 reason = Reason.TEMPLATE_ABORT
             except RenderError as problem:
@@ -293,6 +294,7 @@ class Timeline:
             self._per(decision),
             title,
             body,
+            link,
             error,
             decision.variant,
         )

@@ -273,6 +273,21 @@ def test_messages_that_cannot_be_rendered_are_warned_of(tmp_path: Path, events: 
     ) in tripline("backtest", made, "-e", events).stderr
 
 
+def test_links_that_cannot_be_rendered_are_warned_of_where_they_stand(
+    tmp_path: Path, events: Path
+) -> None:
+    made = tmp_path / "says"
+    (made / "triggers").mkdir(parents=True)
+    (made / "triggers" / "look.yaml").write_text(
+        "id: look\nstate: live\nwhen: {event: Product Viewed}\n"
+        "message: {link: 'app://{{ event.properties.nobody }}', push: {title: t, body: b}}\n"
+    )
+    assert (
+        "hint: triggers/look.yaml:4:17: this link could not be rendered in 3 of 3 messages, which "
+        "end TEMPLATE_ERROR: "
+    ) in tripline("backtest", made, "-e", events).stderr
+
+
 def test_a_candidate_that_was_held_too_long_is_one_in_the_backtest_and_in_the_report(
     tmp_path: Path,
 ) -> None:

@@ -171,3 +171,46 @@ def test_a_link_of_a_variant_is_that_of_every_message_of_a_series() -> None:
     definition = TriggerDefinition.model_validate(series)
     found = Renderer(lambda trigger, revision: definition)
     assert found.render(delivery(text="m1", variant="a")).link == "app://a"
+
+
+PRODUCT = "https://shop.example/p/{{ start.properties.id }}"
+
+
+def addressed(values: dict[str, Any], message: dict[str, Any], **fields: Any) -> Rendered:
+    definition = TriggerDefinition.model_validate(
+        {
+            "id": "cart",
+            "when": {"event": "X"},
+            "message": {"push": {"title": "t", "body": "b"} | message.pop("push", {}), **message},
+            **fields,
+        }
+    )
+    given = delivery(fields={"start": values, "event": {}}, variant="a")
+    return Renderer(lambda trigger, revision: definition).render(given)
+
+
+def test_a_link_and_a_picture_are_filled_in_like_texts() -> None:
+    found = addressed({"properties.id": "A 1"}, {"link": PRODUCT, "push": {"image": PRODUCT}})
+    assert found.link == "https://shop.example/p/A%201"
+    assert found.data == {"trigger": "cart", "image": "https://shop.example/p/A%201"}
+
+
+def test_a_link_that_says_nothing_is_left_out_and_one_without_its_value_is_an_error() -> None:
+    own = '{{ start.properties.link | default: "" }}'
+    found = addressed({}, {"link": own, "push": {"image": own}}, utm={})
+    assert (found.link, found.data) == (None, {"trigger": "cart"})
+    with pytest.raises(RenderError):
+        addressed({}, {"link": PRODUCT})
+
+
+def test_a_link_that_is_the_same_for_everybody_stays_as_it_is_written() -> None:
+    assert addressed({}, {"link": "https://shop.example/пальто?q=a b"}).link == (
+        "https://shop.example/пальто?q=a b"
+    )
+
+
+def test_a_link_says_where_it_comes_from_when_the_trigger_has_utm() -> None:
+    found = addressed({"properties.id": "1"}, {"link": f"{PRODUCT}?q=1#top"}, utm={"source": "x"})
+    assert found.link == (
+        "https://shop.example/p/1?q=1&utm_source=x&utm_medium=push&utm_campaign=cart&utm_content=a#top"
+    )

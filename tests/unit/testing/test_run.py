@@ -91,6 +91,20 @@ def test_texts_are_rendered_in_the_language_of_the_user() -> None:
     assert diff(found) == ['- 2h ADMITTED, body "Shoes"', '+ 2h ADMITTED, title "Hi", body "Boots"']
 
 
+def test_a_link_is_expected_as_it_is_rendered_with_where_it_comes_from() -> None:
+    trigger = AT_ONCE + (
+        'message: {link: "app://p/{{ start.properties.id }}", push: {title: Hi, body: b}}\n'
+        "utm: {}\n"
+    )
+    link = "app://p/p1?utm_source=tripline&utm_medium=push&utm_campaign=cart"
+    assert verdict(ADDED, f"{{at: 0m, outcome: ADMITTED, link: '{link}'}}", trigger=trigger).passed
+    found = verdict(ADDED, "{at: 0m, outcome: ADMITTED, link: 'app://p/p2'}", trigger=trigger)
+    assert diff(found) == [
+        '- 0s ADMITTED, link "app://p/p2"',
+        f'+ 0s ADMITTED, link "{link}"',
+    ]
+
+
 def test_amounts_and_times_are_written_for_the_user_where_they_are() -> None:
     body = "{{ start.properties.price | money: 'EUR' }} until {{ start.properties.ends | time }}"
     trigger = AT_ONCE + f'message: {{push: {{title: {{en: Hi, ru: "Привет"}}, body: "{body}"}}}}\n'

@@ -105,6 +105,25 @@ def test_a_number_that_state_cannot_hold_does_not_stop_the_shard(value: Any) -> 
     assert decode_state(encode_state(user.state)) == user.state
 
 
+def test_what_links_and_pictures_name_is_kept_like_what_texts_name() -> None:
+    said = {"push": {"title": "t", "body": "b", "image": "{{ start.properties.picture }}"}}
+    document = {
+        **CART,
+        "message": {**said, "link": "app://{{ start.properties.id }}"},
+        "experiment": {
+            "variants": {
+                "a": "50%",
+                "b": {"weight": "50%", "set": {"link": "{{ event.properties.own }}"}},
+            }
+        },
+    }
+    properties = {"picture": "p", "id": "1", "own": "o", "other": "x"}
+    event = Event(type="track", message_id="m", event="Added", user_id="u", properties=properties)
+    names = {"properties.picture": "p", "properties.id": "1", "properties.own": "o"}
+    assert kept(document, event).items() >= names.items()
+    assert "properties.other" not in kept(document, event)
+
+
 def test_an_admitted_delivery_carries_what_the_sender_needs() -> None:
     document = {**CART, "lane": "high", "message": message("{{ start.properties.title }}")}
     user = User(program_of(document, grace="10m"))

@@ -85,7 +85,7 @@ def test_yaml_json_and_documents_of_the_same_workspace_are_equal() -> None:
     [
         ("wait: 2h", "witout: 2h", "7:1: unknown field 'witout' (did you mean 'wait'?)"),
         ("state: live", "state: lve", "2:8: `state` is one of draft, shadow, live, paused, "),
-        ("state: live", "utm: {}", "2:1: `utm` is not available in this version"),
+        ("state: live", "pace: 5/s", "2:1: `pace` is not available in this version"),
         ("state: live", "id: other", "2:1: 'id' stands here twice"),
         ("state: live", "name:", "2:1: `name` is empty: leave it out"),
         ("id: abandoned-cart\n", "", "1:1: `id` is missing"),
