@@ -2,7 +2,8 @@
 
 In `when`, `unless`, `goal` and `audience` a mapping with `event` names events; its `where` filters
 them, its `distinct`, `same` and `value` are paths into them. That holds for every pattern, one of
-steps included, so a new one needs nothing here. Locations are those of the author's document.
+steps included, so a new one needs nothing here. The texts of messages name paths of the first and
+the last of `when`. Locations are those of the author's document.
 """
 
 import re
@@ -13,9 +14,14 @@ from typing import Any, Final
 from triggers.filters import GROUPS
 from triggers.paths import LEAVES, check_path
 from triggers.problems import Location
+from triggers.texts import compile_text
 
 _ROOTS: Final = ("when", "unless", "goal", "audience")
 _PATH_FIELDS: Final = ("distinct", "same", "value")
+_MESSAGES: Final = ("message", "messages", "experiment")
+_TEXTS: Final = ("title", "body", "link", "image")
+#: What Liquid itself says of a list or a text.
+_LIQUID: Final = ("size", "first", "last")
 _REFERENCE: Final = re.compile(r"\$(start|event)\.(.+)", re.DOTALL)
 
 
@@ -77,6 +83,9 @@ def uses_of(document: Any) -> Uses:
     uses.paths.extend(_path_uses(document.get("per"), started, ("per",)))
     uses.paths.extend(_trait_fields(document.get("when"), ("when",)))
     uses.clauses.extend(_audience(document.get("audience"), ("audience",), named))
+    for root in _MESSAGES:
+        for source, location in _texts(document.get(root), (root,)):
+            uses.paths.extend(_said(source, location, named))
     return uses
 
 
@@ -152,6 +161,32 @@ def _audience(
                 yield from _audience(item, (*location, key), named)
             elif isinstance(key, str) and key.startswith("traits."):
                 yield from _clauses({key: item}, (), location, named)
+
+
+def _texts(value: Any, location: Location) -> Iterator[tuple[str, Location]]:
+    """The templates below, each locale's by itself."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            here = (*location, key)
+            by_locale = item if isinstance(item, Mapping) else {}
+            if key in _TEXTS and isinstance(item, str):
+                yield item, here
+            elif key in _TEXTS and any(isinstance(text, str) for text in by_locale.values()):
+                yield from ((text, (*here, locale)) for locale, text in by_locale.items())
+            else:
+                yield from _texts(item, here)
+
+
+def _said(
+    source: str, location: Location, named: Mapping[str, tuple[str, ...]]
+) -> Iterator[PathUse]:
+    for root, path in compile_text(source).paths:
+        names = path.split(".")
+        ends = [at for at, name in enumerate(names) if at > 1 and name in _LIQUID]
+        known = ".".join(names[: ends[0]]) if ends else path
+        # What is no event of the client (a trait, a date, a signal) may carry anything.
+        if _is_below_a_root(known) and (named[root] or not known.startswith("properties.")):
+            yield PathUse(known, named[root], location)
 
 
 def _clauses(

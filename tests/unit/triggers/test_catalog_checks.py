@@ -404,3 +404,63 @@ def test_the_built_in_names_are_those_of_the_spec() -> None:
         for found in event["properties"]:
             path = f"properties.{found['name'].replace('$', '*')}"
             assert list(paths[path].types) == [types[found["type"]]], (event["event"], path)
+
+
+SAYS = """\
+id: a
+when:
+  sequence: [{event: Product Added}, {event: Order Completed}]
+  within: 1h
+message:
+  link: "app://{{ LINK }}"
+  push:
+    title: {en: "{{ TITLE }}", ru: "Привет"}
+    body: "{{ BODY }}"
+"""
+
+
+def said(link: str = "trigger.id", title: str = "trigger.id", body: str = "trigger.id") -> str:
+    found = SAYS.replace("LINK", link).replace("TITLE", title)
+    return found.replace("BODY", body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "start.properties.sku",
+        "event.properties.revenue",
+        "event.properties.products.size",
+        "event.properties.products.first.sku",
+        "start.properties.custom.anything",
+        "event.context.locale",
+        "start.traits.city",
+        "start.properties.sku | default: 'x'",
+    ],
+)
+def test_a_text_may_name_what_the_catalogue_has(text: str) -> None:
+    assert errors_of(said(text, text, text)) == []
+
+
+def test_a_path_in_a_text_that_its_event_does_not_have_is_an_error_at_the_text() -> None:
+    unknown = "unknown path 'properties.prise' of Product Added (did you mean 'properties.price'?)"
+    assert errors_of(said(link="start.properties.prise")) == [f"6:9: {unknown}"]
+    assert errors_of(said(title="start.properties.prise | round")) == [f"8:17: {unknown}"]
+    (other,) = errors_of(said(body="event.properties.sku"))
+    assert other.startswith("9:11: unknown path 'properties.sku' of Order Completed")
+    (trait,) = errors_of(said(body="start.traits.town"))
+    assert trait.startswith("9:11: unknown path 'traits.town'")
+
+
+def test_a_text_about_what_is_no_event_of_the_client_may_name_anything() -> None:
+    signal = "id: a\nwhen: {signal: churn-risk}\n"
+    says = 'message: {push: {title: t, body: "{{ start.properties.score }}"}}\n'
+    assert errors_of(signal + says) == []
+
+
+def test_texts_of_variants_and_series_are_checked_too_and_a_message_may_be_named_title() -> None:
+    series = (
+        "id: a\nwhen: {event: Product Added}\nseries: [{after: 1h, message: title}]\n"
+        "messages:\n  title: {push: {title: '{{ start.properties.nome }}', body: b}}\n"
+        "experiment: {variants: {v: {weight: 100%, set: {link: '{{ start.properties.nome }}'}}}}\n"
+    )
+    assert [error.split(":")[0] for error in errors_of(series)] == ["5", "6"]
