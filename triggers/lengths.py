@@ -5,7 +5,7 @@ one each. What a placeholder will say is known only when it is filled in, so a d
 lower bound and `Renders` counts what messages really said.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -32,6 +32,8 @@ from triggers.texts import (
 _PARTS = ("title", "body")
 _ADDRESSES = ("link", "image")
 _EXAMPLE_CHARS_MAX = 160
+#: What FCM and APNs take of one message, with everything around its texts.
+PAYLOAD_BYTES_MAX = 4_096
 #: Of each text so many messages are looked at: filling in Liquid takes 60 us where it has filters,
 #: several times what a backtest takes for an event.
 LOOKED_AT_MAX = 20_000
@@ -49,10 +51,41 @@ def least_length(source: str) -> tuple[int, bool]:
 
     What stands within a tag (`{% if %}`) may not be said at all and counts nothing.
     """
+    said, fixed = _always_said(source)
+    return (graphemes("".join(said)) if fixed else sum(map(graphemes, said))), fixed
+
+
+def _always_said(source: str) -> tuple[list[str], bool]:
     nodes = compile_text(source).template.nodes
     said = [node.text for node in nodes if isinstance(node, ContentNode)]
-    fixed = all(isinstance(node, ContentNode | CommentNode) for node in nodes)
-    return (graphemes("".join(said)) if fixed else sum(map(graphemes, said))), fixed
+    return said, all(isinstance(node, ContentNode | CommentNode) for node in nodes)
+
+
+def payload_problems(definition: TriggerDefinition) -> Iterator[Problem]:
+    """The messages that no provider would take, whatever is filled in."""
+    for location, message in _messages(definition):
+        push = message.push
+        locales = {locale for part in (push.title, push.body) for locale in _locales(part)}
+        addresses = [one for one in (message.link, push.image) if one is not None]
+        for locale in sorted(locales):
+            said = [pick_text(part, locale)[0] for part in (push.title, push.body)]
+            least = sum(map(_least_bytes, said + addresses))
+            if least > PAYLOAD_BYTES_MAX:
+                yield Problem(
+                    location,
+                    f"this message has at least {least} bytes"
+                    f"{f' in {locale}' if locale else ''}: "
+                    f"providers take {PAYLOAD_BYTES_MAX}, title, body, link and picture together",
+                )
+                break
+
+
+def _locales(part: str | Mapping[str, str]) -> Iterable[str]:
+    return ("",) if isinstance(part, str) else part
+
+
+def _least_bytes(source: str) -> int:
+    return sum(len(text.encode("utf-8", "replace")) for text in _always_said(source)[0])
 
 
 class _Place(NamedTuple):

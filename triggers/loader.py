@@ -14,7 +14,7 @@ from typing import Protocol
 from triggers.catalog import CATALOG_BYTES_MAX, Catalog, parse_catalog
 from triggers.catalog_checks import catalog_hints, catalog_problems
 from triggers.definition import TriggerDefinition
-from triggers.lengths import written_problems
+from triggers.lengths import payload_problems, written_problems
 from triggers.model import unknown
 from triggers.problems import Problem, suggestion
 from triggers.shared import FILES, parse_shared
@@ -171,6 +171,7 @@ def load_workspace(
             loader.refuse(placed.file, placed.source, problems)
         problems = audience_problems(placed.trigger, shared)
         loader.refuse(placed.file, placed.source, problems)
+        loader.refuse(placed.file, placed.source, list(payload_problems(placed.trigger)))
     for placed in triggers.values():
         loader.refuse(placed.file, placed.source, partner_problems(placed.trigger.tests, triggers))
         problems = [] if loader.errors else pattern_problems(placed.trigger, triggers, shared)

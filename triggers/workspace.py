@@ -14,6 +14,7 @@ from triggers.audience import parse_audience
 from triggers.definition import DEFAULT_POLICY, Policy, TriggerDefinition
 from triggers.durations import format_duration
 from triggers.fields import check_id
+from triggers.lengths import payload_problems
 from triggers.model import problems_of
 from triggers.patterns.item import ItemWhen
 from triggers.patterns.outcome import OutcomeWhen
@@ -111,6 +112,7 @@ def load_documents(
                 problems.append(Problem(("id",), f"the id '{trigger.id}' is taken"))
             problems += policy_problems(trigger, loaded_policies)
             problems += audience_problems(trigger, shared)
+            problems += payload_problems(trigger)
             loaded[trigger.id] = trigger
         errors += [_without_place(name, problem) for problem in problems]
     for trigger in loaded.values():

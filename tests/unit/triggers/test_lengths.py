@@ -6,7 +6,9 @@ import pytest
 
 from triggers.lengths import graphemes, least_length
 from triggers.loader import load_workspace
+from triggers.workspace import DefinitionErrors, load_documents
 
+LONG = "b" * 4_000 + "{{ trigger.id }}"
 POLICY = "default: {text: {title_max: 10, body_max: 20}}\nwide: {text: {title_max: 50}}\n"
 
 
@@ -93,3 +95,39 @@ def test_the_text_of_a_variant_and_of_a_series_are_warned_of_too() -> None:
     )
     (hint,) = load_workspace({"triggers/s.yaml": text, "policy.yaml": POLICY}).hints
     assert str(hint).startswith("triggers/s.yaml:5:22: this title is 14")
+
+
+@pytest.mark.parametrize(
+    ("message", "least"),
+    [
+        ({"push": {"title": "t" * 100, "body": "b" * 3_997}}, 4_097),
+        ({"push": {"title": "t", "body": "ы" * 2_040}, "link": "app://cart/0123456"}, 4_099),
+        (
+            {"push": {"title": "t", "body": "b" * 4_000 + "{{ trigger.id }}", "image": "i" * 96}},
+            4_097,
+        ),
+    ],
+)
+def test_a_message_that_no_provider_takes_is_refused(message: dict[str, Any], least: int) -> None:
+    assert refused(message) == [
+        f"trigger 'hello': message: this message has at least {least} bytes: "
+        "providers take 4096, title, body, link and picture together"
+    ]
+
+
+def test_a_locale_that_is_too_large_by_itself_is_refused_and_one_of_just_the_limit_is_not() -> None:
+    body = {"en": "b" * 4_095, "ru": "ы" * 2_040}
+    assert refused({"push": {"title": {"en": "t", "ru": "ы" * 9}, "body": body}}) == [
+        "trigger 'hello': message: this message has at least 4098 bytes in ru: "
+        "providers take 4096, title, body, link and picture together"
+    ]
+    assert refused({"push": {"title": "t", "body": body}}) == []
+
+
+def refused(message: dict[str, Any]) -> list[str]:
+    document = {"id": "hello", "when": {"event": "Opened"}, "message": message}
+    try:
+        load_documents([document])
+    except DefinitionErrors as errors:
+        return [str(error) for error in errors.errors]
+    return []
