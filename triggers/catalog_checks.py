@@ -6,14 +6,14 @@ them, and what looks like a slip is a hint: said, never refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from triggers.catalog import Catalog, EventEntry, PathEntry
 from triggers.ecommerce import ALIASES, ECOMMERCE
 from triggers.paths import is_wild
 from triggers.problems import Location, Problem, suggestion
-from triggers.uses import ClauseUse, NameUse, PathUse, Uses, uses_of
+from triggers.uses import ClauseUse, NameUse, PathUse, Uses, shared_uses_of, uses_of
 
 #: Two names of the spec itself are up to 0.86 alike; a slip in one of them is nearer.
 _SLIP: Final = 0.87
@@ -56,16 +56,21 @@ class _Unknown:
 _UNKNOWN: Final = _Unknown()
 
 
-def catalog_problems(document: Any, catalog: Catalog) -> list[Problem]:
-    """What is wrong with a valid trigger's document by this catalogue."""
-    return list(_Checker(catalog, strict=True).problems(uses_of(document)))
+def catalog_problems(document: Any, catalog: Catalog, stem: str = "") -> list[Problem]:
+    """What is wrong with a valid trigger's document by this catalogue, or with that of the shared
+    definitions called `stem` (`segments`, `relations`)."""
+    return list(_Checker(catalog, strict=True).problems(_uses(document, stem)))
 
 
-def catalog_hints(document: Any, catalog: Catalog | None) -> list[Problem]:
+def catalog_hints(document: Any, catalog: Catalog | None, stem: str = "") -> list[Problem]:
     """What its author may want to know, though nothing is wrong for certain."""
     if catalog is None:
-        return list(_Checker(ECOMMERCE, strict=False).problems(uses_of(document)))
-    return list(_alias_hints(uses_of(document), catalog))
+        return list(_Checker(ECOMMERCE, strict=False).problems(_uses(document, stem)))
+    return list(_alias_hints(_uses(document, stem), catalog))
+
+
+def _uses(document: Any, stem: str) -> Uses:
+    return shared_uses_of(stem, document) if stem else uses_of(document)
 
 
 def _alias_hints(uses: Uses, catalog: Catalog) -> Iterator[Problem]:
@@ -123,6 +128,8 @@ class _Checker:
     def path_problems(self, use: PathUse) -> Iterator[Problem]:
         entries = self.entries(use.events)
         if entries is None or self.find(use, entries) is not _UNKNOWN:
+            return
+        if use.other and self.find(replace(use, path=use.other), entries) is not _UNKNOWN:
             return
         known = [path for paths in self.listed(entries) for path in paths]
         of = " or ".join(use.events[:3])

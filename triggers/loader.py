@@ -40,6 +40,8 @@ _TRIGGER_FILE = re.compile(r"triggers/[^/]+\.(yaml|json)")
 _POLICY_FILES = ("policy.yaml", "policy.json")
 CATALOG_FILE = "catalog.yaml"
 _STEMS = frozenset(file.stem for file in FILES)
+#: Of these, those that name events.
+_NAMING = ("segments", "relations")
 
 #: A file's name and its document.
 _Read = tuple[str, Source]
@@ -106,16 +108,21 @@ class _Loader:
         self.refuse(file, sources[0], problems)
         return None if sources[0].problems else catalog
 
-    def check_names(self, catalog: Catalog | None) -> list[DefinitionError]:
-        """Hold every trigger against the catalogue; the hints, the errors are collected."""
+    def check_names(
+        self, catalog: Catalog | None, shared: Mapping[str, _Read], faulty: Collection[str]
+    ) -> list[DefinitionError]:
+        """Hold every trigger and what they share, by stem, against the catalogue; the hints, the
+        errors are collected. `faulty`: stems of documents that are wrong by themselves."""
         hints = []
-        for placed in self.placed:
-            document = placed.source.data
+        read = [("", placed.file, placed.source) for placed in self.placed]
+        sound = [stem for stem in _NAMING if stem in shared and stem not in faulty]
+        read += [(stem, *shared[stem]) for stem in sound]
+        for stem, file, source in read:
             if catalog is not None:
-                self.refuse(placed.file, placed.source, catalog_problems(document, catalog))
-            for hint in catalog_hints(document, catalog):
-                position = placed.source.position(hint.location, at_key=hint.at_key)
-                hints.append(DefinitionError(placed.file, *position, hint.message))
+                self.refuse(file, source, catalog_problems(source.data, catalog, stem))
+            for hint in catalog_hints(source.data, catalog, stem):
+                position = source.position(hint.location, at_key=hint.at_key)
+                hints.append(DefinitionError(file, *position, hint.message))
         return sorted(set(hints))
 
     def place_of(self, placed: _Placed) -> str:
@@ -169,9 +176,8 @@ def load_workspace(
         if policies_known:
             problems = policy_problems(placed.trigger, policies)
             loader.refuse(placed.file, placed.source, problems)
-        problems = audience_problems(placed.trigger, shared)
+        problems = [*audience_problems(placed.trigger, shared), *payload_problems(placed.trigger)]
         loader.refuse(placed.file, placed.source, problems)
-        loader.refuse(placed.file, placed.source, list(payload_problems(placed.trigger)))
     for placed in triggers.values():
         loader.refuse(placed.file, placed.source, partner_problems(placed.trigger.tests, triggers))
         problems = [] if loader.errors else pattern_problems(placed.trigger, triggers, shared)
@@ -183,7 +189,8 @@ def load_workspace(
         loader.errors.append(DefinitionError("triggers", 1, 1, too_many(len(triggers))))
     hints: list[DefinitionError] = []
     if catalog is not None or CATALOG_FILE not in files:
-        hints = loader.check_names(catalog)
+        faulty = {stem for stem, _ in faults}
+        hints = loader.check_names(catalog, shared_sources, faulty)
     if loader.errors:
         raise DefinitionErrors(loader.errors)
     workspace = Workspace(

@@ -20,6 +20,9 @@ _ROOTS: Final = ("when", "unless", "goal", "audience")
 _PATH_FIELDS: Final = ("distinct", "same", "value")
 _MESSAGES: Final = ("message", "messages", "experiment")
 _TEXTS: Final = ("title", "body", "link", "image")
+#: What is shared refers to no event of a trigger.
+_NOTHING: Final[Mapping[str, tuple[str, ...]]] = {"start": (), "event": ()}
+_NO_SEGMENTS: Final = ("groups", "snapshots")
 #: What Liquid itself says of a list or a text.
 _LIQUID: Final = ("size", "first", "last")
 _REFERENCE: Final = re.compile(r"\$(start|event)\.(.+)", re.DOTALL)
@@ -35,12 +38,14 @@ class NameUse:
 
 @dataclass(frozen=True, slots=True)
 class PathUse:
-    """A path into one of `events` (none: into what is shared by all)."""
+    """A path into one of `events` (none: into what is shared by all). `other`: a path that will do
+    as well."""
 
     path: str
     events: tuple[str, ...]
     location: Location
     at_key: bool = False
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,58 @@ def uses_of(document: Any) -> Uses:
         for source, location in _texts(document.get(root), (root,)):
             uses.paths.extend(_said(source, location, named))
     return uses
+
+
+def shared_uses_of(stem: str, document: Any) -> Uses:
+    """The uses of a valid document of shared definitions: `segments` or `relations`."""
+    uses = Uses([], [], [])
+    if isinstance(document, Mapping):
+        for name, found in document.items():
+            if stem == "relations":
+                _relation(found, (name,), uses)
+            elif name == "features" and isinstance(found, Mapping):
+                for feature, computed in found.items():
+                    _condition(computed, (name, feature), uses)
+            elif name not in _NO_SEGMENTS:
+                _condition(found, (name,), uses)
+    return uses
+
+
+def _condition(value: Any, location: Location, uses: Uses) -> None:
+    """A segment's condition, or a feature: its `of` is a path into its events."""
+    for found, here in _event_mappings(value, location):
+        events = _names(found)
+        uses.names.extend(_name_uses(found["event"], (*here, "event")))
+        uses.paths.extend(_path_uses(found.get("of"), events, (*here, "of")))
+        uses.clauses.extend(_clauses(found.get("where"), events, (*here, "where"), _NOTHING))
+    uses.clauses.extend(_audience(value, location, _NOTHING))
+
+
+def _relation(relation: Any, location: Location, uses: Uses) -> None:
+    """`add` and `remove` name events; `item` stands in each, or at its name in their products."""
+    if not isinstance(relation, Mapping):
+        return
+    item = relation.get("item")
+    for role in ("add", "remove"):
+        having: tuple[str, ...] = ()
+        for entry, here in _entries(relation.get(role), (*location, role)):
+            whole = entry if isinstance(entry, Mapping) else {"event": entry}
+            place = (*here, "event") if isinstance(entry, Mapping) else here
+            names = list(_name_uses(whole.get("event"), place))
+            events = tuple(use.name for use in names)
+            uses.names.extend(names)
+            uses.clauses.extend(_clauses(whole.get("where"), events, (*here, "where"), _NOTHING))
+            having += () if whole.get("all") else events
+        if having and isinstance(item, str) and _is_below_a_root(item):
+            product = f"properties.products.*.{item.removeprefix('properties.')}"
+            uses.paths.append(PathUse(item, having, (*location, "item"), other=product))
+
+
+def _entries(value: Any, location: Location) -> Iterator[tuple[Any, Location]]:
+    if isinstance(value, list | tuple):
+        yield from ((entry, (*location, number)) for number, entry in enumerate(value))
+    else:
+        yield value, location
 
 
 def _event_mappings(value: Any, location: Location) -> Iterator[tuple[Mapping[str, Any], Location]]:

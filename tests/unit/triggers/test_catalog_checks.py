@@ -464,3 +464,95 @@ def test_texts_of_variants_and_series_are_checked_too_and_a_message_may_be_named
         "experiment: {variants: {v: {weight: 100%, set: {link: '{{ start.properties.nome }}'}}}}\n"
     )
     assert [error.split(":")[0] for error in errors_of(series)] == ["5", "6"]
+
+
+SEGMENTS = """\
+loyal: {did: {event: Order Completed, where: {properties.revenue: {gte: 5}}, within: 90d}}
+local: {any: [{traits.city: Almaty}, {traits.age: {gte: 18}}]}
+groups: {lifecycle: {exclusive: [loyal, local]}}
+features:
+  dear: {compute: top, of: properties.sku, event: Product Added, where: {properties.price: {gt: 9}}}
+"""
+RELATIONS = """\
+cart:
+  add: [Product Added, {event: Product Added, where: {properties.gift: true}}]
+  remove: [Order Completed, {event: Signed Up, all: true}]
+  item: properties.sku
+"""
+
+
+def shared_errors_of(segments: str = SEGMENTS, relations: str = RELATIONS) -> list[str]:
+    files = {"triggers/a.yaml": TRIGGER, "catalog.yaml": CATALOG}
+    try:
+        load_workspace({**files, "segments.yaml": segments, "relations.yaml": relations})
+    except DefinitionErrors as error:
+        return [str(found) for found in error.errors]
+    return []
+
+
+def test_shared_definitions_may_name_what_the_catalogue_has() -> None:
+    assert shared_errors_of() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "expected"),
+    [
+        ("Order Completed", "Order Complted", 1, "unknown event 'Order Complted' (did you"),
+        ("properties.revenue", "properties.revenu", 1, "unknown path 'properties.revenu' of"),
+        ("{gte: 5}", "high", 1, "never holds: properties.revenue is a number"),
+        ("traits.city", "traits.cty", 2, "unknown path 'traits.cty' (did you mean"),
+        ("of: properties.sku", "of: properties.sko", 5, "unknown path 'properties.sko' of"),
+        ("event: Product Added", "event: Product Aded", 5, "unknown event 'Product Aded'"),
+        ("properties.price", "properties.prise", 5, "unknown path 'properties.prise' of"),
+    ],
+)
+def test_a_segment_or_feature_is_held_against_the_catalogue(
+    old: str, new: str, line: int, expected: str
+) -> None:
+    assert SEGMENTS.count(old) == 1
+    (error,) = shared_errors_of(segments=SEGMENTS.replace(old, new))
+    assert error.startswith(f"segments.yaml:{line}:")
+    assert expected in error
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "expected"),
+    [
+        ("[Product Added, {", "[Product Aded, {", 2, "unknown event 'Product Aded' (did you"),
+        ("{event: Product Added", "{event: Product Aded", 2, "unknown event 'Product Aded'"),
+        ("properties.gift", "properties.gft", 2, "unknown path 'properties.gft' of"),
+        ("Signed Up", "Signed Upp", 3, "unknown event 'Signed Upp' (did you"),
+        ("properties.sku", "properties.sko", 4, "unknown path 'properties.sko' of Product"),
+    ],
+)
+def test_a_relation_is_held_against_the_catalogue(
+    old: str, new: str, line: int, expected: str
+) -> None:
+    errors = shared_errors_of(relations=RELATIONS.replace(old, new))
+    assert all(error.startswith(f"relations.yaml:{line}:") for error in errors)
+    assert any(expected in error for error in errors)
+
+
+def test_an_error_in_shared_definitions_stands_at_its_column() -> None:
+    misspelt = SEGMENTS.replace("Order Completed", "Order Complted")
+    assert shared_errors_of(segments=misspelt)[0].startswith("segments.yaml:1:22: unknown event")
+    misspelt = RELATIONS.replace("item: properties.sku", "item: properties.sko")
+    assert shared_errors_of(relations=misspelt)[0].startswith("relations.yaml:4:9: unknown path")
+
+
+def test_an_item_may_stand_in_the_products_of_an_event_and_everything_may_be_removed() -> None:
+    listed = RELATIONS.replace("[Order Completed, ", "[").replace(
+        "Product Added", "Order Completed"
+    )
+    listed = listed.replace("properties.gift: true", "properties.revenue: 1")
+    assert shared_errors_of(relations=listed) == []
+
+
+def test_without_a_catalogue_a_slip_in_shared_definitions_is_a_hint() -> None:
+    files = {"triggers/a.yaml": "id: a\nwhen: {event: Product Added}\n"}
+    relations = RELATIONS.replace("Order Completed", "Order Complted")
+    found = load_workspace({**files, "relations.yaml": relations}).hints
+    assert [str(hint) for hint in found] == [
+        "relations.yaml:3:12: 'Order Complted' is no name of the ecommerce spec "
+        "(did you mean 'Order Completed'?)"
+    ]
