@@ -7,7 +7,7 @@ refuses is refused wherever a folder is read (validate, apply, backtest).
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from triggers.workspace import (
     Place,
     Workspace,
     audience_problems,
+    cap_hints,
     opt_in_problems,
     parse_documents,
     parse_policies,
@@ -85,9 +86,7 @@ class _Loader:
         return filled
 
     def refuse(self, file: str, source: Source, problems: list[Problem]) -> None:
-        for problem in problems:
-            position = source.position(problem.location, at_key=problem.at_key)
-            self.errors.append(DefinitionError(file, *position, problem.message))
+        self.errors += _located(file, source, problems)
 
     def triggers(self, file: str, text: str) -> None:
         for source in self.read(file, text):
@@ -113,17 +112,15 @@ class _Loader:
     ) -> list[DefinitionError]:
         """Hold every trigger and what they share, by stem, against the catalogue; the hints, the
         errors are collected. `faulty`: stems of documents that are wrong by themselves."""
-        hints = []
+        hints: list[DefinitionError] = []
         read = [("", placed.file, placed.source) for placed in self.placed]
         sound = [stem for stem in _NAMING if stem in shared and stem not in faulty]
         read += [(stem, *shared[stem]) for stem in sound]
         for stem, file, source in read:
             if catalog is not None:
                 self.refuse(file, source, catalog_problems(source.data, catalog, stem))
-            for hint in catalog_hints(source.data, catalog, stem):
-                position = source.position(hint.location, at_key=hint.at_key)
-                hints.append(DefinitionError(file, *position, hint.message))
-        return sorted(set(hints))
+            hints += _located(file, source, catalog_hints(source.data, catalog, stem))
+        return hints
 
     def place_of(self, placed: _Placed) -> str:
         line, _ = placed.source.position(("id",), at_key=False)
@@ -189,8 +186,7 @@ def load_workspace(
         loader.errors.append(DefinitionError("triggers", 1, 1, too_many(len(triggers))))
     hints: list[DefinitionError] = []
     if catalog is not None or CATALOG_FILE not in files:
-        faulty = {stem for stem, _ in faults}
-        hints = loader.check_names(catalog, shared_sources, faulty)
+        hints = loader.check_names(catalog, shared_sources, {stem for stem, _ in faults})
     if loader.errors:
         raise DefinitionErrors(loader.errors)
     workspace = Workspace(
@@ -199,7 +195,16 @@ def load_workspace(
         documents,
         places={id_: Place(placed.file, placed.source) for id_, placed in triggers.items()},
     )
-    return replace(workspace, hints=tuple(sorted({*hints, *_length_hints(workspace)})))
+    hints += _hints(workspace, policy_source)
+    return replace(workspace, hints=tuple(sorted(set(hints))))
+
+
+def _located(file: str, source: Source, problems: Iterable[Problem]) -> list[DefinitionError]:
+    """Problems with their places in the text of a file."""
+    return [
+        DefinitionError(file, *source.position(one.location, at_key=one.at_key), one.message)
+        for one in problems
+    ]
 
 
 def load_catalog(file: str, text: str) -> Catalog:
@@ -211,12 +216,18 @@ def load_catalog(file: str, text: str) -> Catalog:
     return catalog
 
 
-def _length_hints(workspace: Workspace) -> list[DefinitionError]:
-    return [
-        workspace.placed(id_, problem)
-        for id_, trigger in workspace.triggers.items()
-        for problem in written_problems(trigger, workspace.policies[trigger.policy].text)
-    ]
+def _hints(workspace: Workspace, policy_source: _Read | None) -> Iterator[DefinitionError]:
+    """What is right by itself and still no good: texts too long, nothing to say, limits of
+    nobody."""
+    for id_, trigger in workspace.triggers.items():
+        for problem in written_problems(trigger, workspace.policies[trigger.policy].text):
+            yield workspace.placed(id_, problem)
+        if trigger.state == "live" and not trigger.all_messages:
+            message = "it is live and has no message: whatever it admits ends TEMPLATE_ERROR"
+            yield workspace.placed(id_, Problem(("state",), message))
+    if policy_source is not None:
+        found = cap_hints(workspace.policies, workspace.triggers.values())
+        yield from _located(*policy_source, found)
 
 
 def _read_one(

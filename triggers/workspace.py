@@ -195,6 +195,24 @@ def opt_in_problems(
     ]
 
 
+def cap_hints(
+    policies: Mapping[str, Policy], triggers: Iterable[TriggerDefinition]
+) -> list[Problem]:
+    """A cap of a category that no trigger has, perhaps misspelt, limits nothing. Located as
+    those of `opt_in_problems`."""
+    known = sorted({trigger.category for trigger in triggers if trigger.category})
+    return [
+        Problem(
+            (name, "caps", number, "category"),
+            f"no trigger has the category '{cap.category}', so this cap limits nothing"
+            f"{suggestion(cap.category, known)}",
+        )
+        for name, policy in policies.items()
+        for number, cap in enumerate(policy.caps)
+        if cap.category is not None and cap.category not in known
+    ]
+
+
 def _settle_problems(trigger: TriggerDefinition, policy: Policy) -> list[Problem]:
     if trigger.class_ != "marketing" or not policy.settle_ms:
         return []

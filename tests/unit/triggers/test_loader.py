@@ -349,3 +349,31 @@ def test_an_unreadable_trigger_does_not_make_its_category_unknown() -> None:
     errors = errors_of({"triggers/news.yaml": broken, "policy.yaml": policy})
     assert errors
     assert all(error.startswith("triggers/news.yaml") for error in errors)
+
+
+def hints_of(files: dict[str, str]) -> list[str]:
+    return [str(hint) for hint in load_workspace(files).hints]
+
+
+def test_a_live_trigger_without_a_message_is_a_hint_and_a_draft_is_none() -> None:
+    text = "id: a\nstate: live\nwhen: {event: Product Added}\n"
+    assert hints_of({"triggers/a.yaml": text}) == [
+        "triggers/a.yaml:2:8: it is live and has no message: whatever it admits ends TEMPLATE_ERROR"
+    ]
+    assert hints_of({"triggers/a.yaml": text.replace("live", "draft")}) == []
+    assert hints_of({"triggers/a.yaml": text + "message: {push: {title: t, body: b}}\n"}) == []
+
+
+def test_a_cap_of_a_category_that_no_trigger_has_is_a_hint() -> None:
+    trigger = "id: a\ncategory: news\nwhen: {event: Product Added}\n"
+    policy = "default:\n  caps: [{max: 3, per: 7d, category: CATEGORY}, {max: 9, per: 7d}]\n"
+
+    def found(category: str) -> list[str]:
+        files = {"triggers/a.yaml": trigger, "policy.yaml": policy.replace("CATEGORY", category)}
+        return hints_of(files)
+
+    assert found("news") == []
+    assert found("newz") == [
+        "policy.yaml:2:38: no trigger has the category 'newz', so this cap limits nothing "
+        "(did you mean 'news'?)"
+    ]
