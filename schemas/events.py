@@ -174,9 +174,11 @@ def event_name(event: Event) -> str | None:
 
 def occurred_at_ms(event: Event, appended_at_ms: int) -> int:
     """Client time `e`, clamped to at most the append time `a` (design.md section 5)."""
-    if event.timestamp is None:
+    timestamp = event.timestamp
+    if timestamp is None:
         return appended_at_ms
-    return min(to_ms(event.timestamp), appended_at_ms)
+    told_ms = to_ms(timestamp)
+    return told_ms if told_ms < appended_at_ms else appended_at_ms
 
 
 def _refusal(message: str) -> BadRecord:

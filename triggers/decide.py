@@ -51,18 +51,20 @@ from triggers.merging import (
 )
 from triggers.names import is_merging, outcome_name
 from triggers.notes import NoteRole, is_new, note_event
+from triggers.opening import HOUR_MS
 from triggers.paths import key_of
 from triggers.patterns.base import Occasion
 from triggers.program import NO_HITS, CompiledTrigger, Hits, Program, Role
 from triggers.reach import count_accepted
 from triggers.state import UserState, is_blank
-from triggers.traits import learn_traits, learn_zone, tells_zone
-from triggers.usual import is_new_hour, note_usual
+from triggers.traits import learn_traits, learn_zone
+from triggers.usual import note_usual
 
 
 def next_due(program: Program, state: UserState) -> int:
     """The user's earliest deadline: the score of its only entry in the timer index, 0 for none."""
-    program = program_of(program, state)
+    if state.consent is not None:
+        program = program_of(program, state)
     due = 0
     for instance in state.instances:
         if not due or instance.fire_at < due:
@@ -94,17 +96,15 @@ def apply_event(
     if 0 < state.due < a or (program.withdrawn and (state.instances or state.held)):
         changed = fire_before(program, user, state, a, out)
     of_user = event.type not in ENGINE_MADE
+    context = event.context
     left = False
     if hits.consent:
         left = event.type == "preference" and leaves(state, event)
         changed |= hear(program, user, state, event, a, out)
-    elif of_user and tells_device(state, event, a):
+    elif context is not None and "device" in context and of_user and tells_device(state, event, a):
         changed |= register_device(state, event, a)
     if event.type != "track" and is_merging(event):
-        pair = merge_of(event)
-        # `user` is whom the known profile of the event is a part of by now.
-        if pair is not None and pair[0] != user:
-            out.merges.append(Merge(pair[0], user, a))
+        _announce_merge(user, event, a, out)
     decider = watcher = program
     candidates: list[Candidate] = []
     e = a
@@ -126,9 +126,11 @@ def apply_event(
         seen = state.seen
         if watcher.granule_ms and (a > seen or not 0 < state.due <= seen + watcher.calm_ms):
             changed |= _notice_activity(watcher, state, event, a)
-        if decider.traits or (decider.zoned and tells_zone(state, event)):
+        tells_zone = context is not None and context.get("timezone", state.zone) != state.zone
+        if decider.traits or (tells_zone and decider.zoned):
             changed |= _learn(decider, user, state, event, a, out)
-        if decider.habits and is_new_hour(state, a):
+        usual = state.usual
+        if decider.habits and (not usual or usual[0] < a // HOUR_MS):
             changed |= note_usual(state, occurred_at_ms(event, a), decider.habits)
     if hits is NO_HITS and not left:
         if changed:
@@ -152,6 +154,13 @@ def apply_event(
     if changed:
         _settle(program, user, state, a, out)
     return changed
+
+
+def _announce_merge(user: str, event: Event, a: int, out: Effects) -> None:
+    pair = merge_of(event)
+    # `user` is whom the known profile of the event is a part of by now.
+    if pair is not None and pair[0] != user:
+        out.merges.append(Merge(pair[0], user, a))
 
 
 def apply_merge(

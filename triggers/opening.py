@@ -7,7 +7,7 @@ opens with the jump; a time that is shown twice is closed twice.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -113,8 +113,7 @@ def clock_text(minute: int) -> str:
 
 def slot_of(at_ms: int, zone: ZoneInfo) -> int:
     """The hour of the local week, from 0 (Monday, midnight) to 167."""
-    # Not `_local`: milliseconds do not matter here, and leaving them out halves the time.
-    local = datetime.fromtimestamp(min(at_ms, _LAST_MS) // 1000, zone)
+    local = _local(at_ms, zone)
     return local.weekday() * 24 + local.hour
 
 
@@ -122,14 +121,15 @@ def _closed_for(windows: Sequence[Window], at_ms: int, zone: ZoneInfo) -> int:
     """How long the local clock has to go on until the windows around `at_ms` end, ms."""
     if not windows:
         return 0
+    at_ms = min(at_ms, _LAST_MS)
     local = _local(at_ms, zone)
-    of_day = (local.hour * 60 + local.minute) * MINUTE_MS
-    of_day += local.second * 1000 + local.microsecond // 1000
+    of_day = ((local.hour * 60 + local.minute) * 60 + local.second) * 1000 + at_ms % 1000
     left_ms = 0
     for start, end in windows:
-        length = _end_after(start, end) - start
         inside = (of_day - start * MINUTE_MS) % DAY_MS
-        left_ms = max(left_ms, length * MINUTE_MS - inside)
+        left = (_end_after(start, end) - start) * MINUTE_MS - inside
+        if left > left_ms:
+            left_ms = left
     return left_ms
 
 
@@ -150,7 +150,7 @@ def _next_change(from_ms: int, to_ms: int, zone: ZoneInfo) -> int | None:
 
 def _since_hour(at_ms: int, zone: ZoneInfo) -> int:
     local = _local(at_ms, zone)
-    return (local.minute * 60 + local.second) * 1000 + local.microsecond // 1000
+    return (local.minute * 60 + local.second) * 1000 + min(at_ms, _LAST_MS) % 1000
 
 
 def _end_after(start: int, end: int) -> int:
@@ -163,6 +163,6 @@ def _offset(at_ms: int, zone: ZoneInfo) -> timedelta | None:
 
 
 def _local(at_ms: int, zone: ZoneInfo) -> datetime:
-    """Exact: `fromtimestamp` of a float loses a millisecond now and then."""
-    seconds, ms = divmod(min(at_ms, _LAST_MS), 1000)
-    return datetime.fromtimestamp(seconds, UTC).astimezone(zone).replace(microsecond=ms * 1000)
+    """The second of the local clock: whole ones, because of a float a millisecond is lost now and
+    then, and because it is half the price."""
+    return datetime.fromtimestamp(min(at_ms, _LAST_MS) // 1000, zone)

@@ -314,7 +314,7 @@ class Program:
             # An emitter's own event may not have one of our names.
             self.by_name = {n: m for n, m in self._matchers.items() if n[0] != RESERVED}
             for name in (*self.asked, *self.notes, *CONSENT_EVENTS):
-                self.by_name[name] = self._all_roles
+                self.by_name[name] = self.roles
         every = {asked.goals for asked in self.asked.values()}
         self._plain = {
             goals: Hits((), (), (), (), Answer(goals))
@@ -352,7 +352,11 @@ class Program:
 
     def hits(self, event: Event) -> Hits | None:
         """The roles of a client event; None when it leaves every user's state as it is."""
-        hits = self.roles(event)
+        if event.type == "track" and self.by_name is not None:
+            match = self.by_name.get(event.event)
+            hits = NO_HITS if match is None else match(event)
+        else:
+            hits = self.roles(event)
         if hits is not NO_HITS:
             return hits
         if event.type == "signal":
@@ -363,13 +367,7 @@ class Program:
         return None
 
     def roles(self, event: Event) -> Hits:
-        """The roles of a client event: `NO_HITS` for most."""
-        if event.type == "track" and self.by_name is not None:
-            match = self.by_name.get(event.event)
-            return NO_HITS if match is None else match(event)
-        return self._all_roles(event)
-
-    def _all_roles(self, event: Event) -> Hits:
+        """The roles of a client event, `NO_HITS` for most; `by_name` tells a track's sooner."""
         if event.type == "preference":
             return _CONSENT_ALONE
         name = event.event if event.type == "track" else role_name(event)

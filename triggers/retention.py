@@ -22,6 +22,8 @@ from triggers.usual import usual_expiry
 
 #: No decision is earlier than this before the log time: F > e >= a - 24 h (design.md T1, T4).
 LOOK_BACK_MS = MEMORY_MS
+#: A start of client time s is late when a - s > 24 h, so e matters until a = e + 24 h.
+_KEPT_MS = MEMORY_MS + 1
 
 
 def due(program: Program, state: UserState, before: int = 0) -> int:
@@ -29,16 +31,17 @@ def due(program: Program, state: UserState, before: int = 0) -> int:
 
     Where it is `before` or later, any such time: who only wants to know what comes first need not
     look at everything."""
-    latest = state.decided_at + LOOK_BACK_MS if _forgets_decision(state) else 0
-    for pending in under_way(state):
-        if pending.drop_at > latest:
-            latest = pending.drop_at
+    latest = state.decided_at + LOOK_BACK_MS if not state.seen and state.decided_at else 0
+    if state.pending or state.guests:
+        for pending in under_way(state):
+            if pending.drop_at > latest:
+                latest = pending.drop_at
     if state.sends and (at := _sends_expiry(program, state)) > latest:
         latest = at
     for memory in state.memory.values():
         if 0 < before <= latest:
             return latest
-        if (at := _memory_expiry(memory)) > latest:
+        if (at := _latest_of(memory) + _KEPT_MS) > latest:
             latest = at
     if 0 < before <= latest:
         return latest
@@ -148,12 +151,13 @@ def prune_memory(memory: Memory, now_ms: int) -> None:
 
 
 def _memory_expiry(memory: Memory) -> int:
-    """A start of client time s is late when a - s > 24 h, so e matters until a = e + 24 h."""
-    return _latest_of(memory) + MEMORY_MS + 1
+    return _latest_of(memory) + _KEPT_MS
 
 
 def _latest_of(memory: Memory) -> int:
-    latest = max(memory.cancel_floor, memory.ended_floor)
+    latest, ended = memory.cancel_floor, memory.ended_floor
+    if ended > latest:
+        latest = ended
     for cancel in memory.cancels:
         if cancel.e > latest:
             latest = cancel.e

@@ -69,10 +69,14 @@ def closes_at(state: UserState) -> int:
 
     A timer that was armed late may be decided long before the others; it waits for them.
     """
-    return max(
-        min(settling.close_at for settling in state.settling),
-        max(settling.at for settling in state.settling),
-    )
+    first = state.settling[0]
+    closes, last = first.close_at, first.at
+    for settling in state.settling:
+        if settling.close_at < closes:
+            closes = settling.close_at
+        if settling.at > last:
+            last = settling.at
+    return closes if closes > last else last
 
 
 def close(program: Program, user: str, state: UserState, at: int, out: Effects) -> list[Candidate]:
