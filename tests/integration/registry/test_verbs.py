@@ -38,6 +38,7 @@ priority: 70
 when: {event: Product Added}
 unless: {event: Order Completed}
 wait: 2h
+message: {push: {title: {en: "Your cart"}, body: {en: "It is waiting"}}}
 """
 QUIET = "id: long-silence\nstate: shadow\nclass: transactional\nwhen: {idle: 7d}\n"
 

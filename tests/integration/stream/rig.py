@@ -55,6 +55,7 @@ class Rig:
     store: RedisStore
     producer: AIOKafkaProducer
     health: Health = field(default_factory=Health)
+    sent_ms: int = 0
 
     @property
     def topics(self) -> Topics:
@@ -85,13 +86,16 @@ class Rig:
         device: str | None = None,
         partition: int | None = None,
     ) -> None:
-        """Append one client event of now."""
+        """Append one client event of now, later than the one before: at one moment, two are a tie,
+        and what cancels a start also cancels it from then."""
+        await eventually(lambda: clock.now_ms() > self.sent_ms, every_s=0.001)
+        self.sent_ms = clock.now_ms()
         message: dict[str, Any] = {
             "type": "track",
             "messageId": message_id or f"{user}-{event}-{clock.monotonic_s()}",
             "event": event,
             "userId": user,
-            "timestamp": iso(clock.now_ms()),
+            "timestamp": iso(self.sent_ms),
             "properties": dict(properties or {}),
         }
         if device:
@@ -184,8 +188,9 @@ class Rig:
 
         try:
             await eventually(equal, within_s=within_s, every_s=0.2)
-        except AssertionError:
-            assert await self.decisions() == sorted(expected)
+        except AssertionError as error:
+            found = await self.decisions()
+            raise AssertionError(f"decided {found}, not {sorted(expected)}") from error
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[Worker]:
