@@ -7,6 +7,7 @@ import pytest
 from schemas.reasons import Outcome, Reason
 from tests.unit.triggers.user import CART, HELLO, User, ms, program_of
 from triggers.state import HELD_MAX, UserState, decode_state, encode_state
+from triggers.usual import WEIGHT
 from triggers.workspace import load_documents
 
 QUIET = ["22:00", "09:00"]
@@ -159,6 +160,13 @@ def test_without_known_habits_the_usual_hour_is_now() -> None:
     user = user_of({**HELLO, "send_at": "usual_hour"})
     user.event("12h", "Opened")
     assert user.lines == ["12h hello m0 ADMITTED"]
+
+
+def test_each_hour_of_activity_counts_once_and_so_does_the_next_one() -> None:
+    user = user_of({**HELLO, "send_at": "usual_hour"})
+    for at in ("12h", "12h59m", "13h", "13h1m", "14h"):
+        user.event(at, "Browsed")
+    assert [*user.state.usual[1].values()] == [WEIGHT] * 3
 
 
 def test_habits_are_kept_only_while_a_trigger_asks_for_them() -> None:

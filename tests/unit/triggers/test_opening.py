@@ -7,7 +7,15 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from triggers.opening import MINUTE_MS, Window, closed_until, is_ever_open, opens_at
+from triggers.opening import (
+    MINUTE_MS,
+    Window,
+    closed_until,
+    is_ever_open,
+    opens_at,
+    usual_at,
+)
+from triggers.state import DAY_MS
 
 #: Zones with gaps and folds at odd times and of odd lengths, over midnight and over the date line.
 ZONES = (
@@ -110,6 +118,17 @@ def test_windows_may_begin_end_or_go_over_midnight(
     hour_ms = 60 * MINUTE_MS
     opens = opens_at([window], day + hour * hour_ms, ZoneInfo("UTC"))
     assert opens == day + opens_hour * hour_ms
+
+
+@pytest.mark.parametrize(
+    ("zone", "begins"), [("UTC", "18:00:00.000"), ("Asia/Kolkata", "12:30:00.000")]
+)
+def test_the_best_hour_begins_to_the_millisecond(zone: str, begins: str) -> None:
+    """1970 began on a Thursday."""
+    thursday_at_six = {3 * 24 + 18: 1}
+    found = usual_at(thursday_at_six, 36_001_234, DAY_MS, [], ZoneInfo(zone))
+    text = datetime.fromtimestamp(found / 1000, UTC).time().isoformat("milliseconds")
+    assert text == begins
 
 
 def test_windows_of_a_whole_day_are_never_open() -> None:

@@ -52,6 +52,27 @@ def test_a_signal_is_neither_activity_nor_a_lesson() -> None:
     assert [line.split()[1] for line in user.lines] == ["visit", "hello"]
 
 
+def test_the_context_of_a_signal_in_a_file_teaches_no_device_zone_or_trait() -> None:
+    lunch = {**HELLO, "id": "lunch", "send_at": {"between": ["12:00", "14:00"]}}
+    user = User(
+        program_of(SCORED, lunch, {"id": "plan", "state": "live", "when": {"trait": "plan"}})
+    )
+    devices = list(user.state.devices)
+    context = {
+        "device": {"token": "another", "type": "ios"},
+        "timezone": "Asia/Almaty",
+        "traits": {"plan": "pro"},
+    }
+    event = signal_event(SignalRecord("u", "churn-risk", "a", ms("1h"), {"score": 1}))
+    event.context = context
+    user.apply("1h", event)
+    assert user.lines == ["1h hello a ADMITTED"]
+    assert (user.state.devices, user.state.zone, user.state.traits) == (devices, "", {})
+    user.apply("2h", Event("page", user_id="u", context=context, message_id="b"))
+    assert len(user.state.devices) == len(devices) + 1
+    assert (user.state.zone, user.state.traits) == ("Asia/Almaty", {"plan": "pro"})
+
+
 def test_a_signal_nobody_waits_for_leaves_every_state_as_it_is() -> None:
     event = signal_event(SignalRecord("u", "other", "a", T0))
     assert program_of(SCORED, {**HELLO, "id": "q", "when": {"idle": "7d"}}).hits(event) is None
