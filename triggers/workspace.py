@@ -40,8 +40,9 @@ class Workspace:
     """Definitions that fit each other: triggers by id, policies by name, `default` among them, and
     the shared documents by kind and name.
 
-    `hints`: what looks like a slip though it may be right (`catalog_checks`), and texts longer
-    than their policy wants. `places` of the triggers, where they come from files.
+    `hints`: what looks like a slip though it may be right (`catalog_checks`), texts longer than
+    their policy wants, live triggers without a message, caps of nobody's category. `places` of the
+    triggers, where they come from files.
     """
 
     triggers: dict[str, TriggerDefinition]
