@@ -118,6 +118,8 @@ def _sides(
 ) -> "tuple[Definitions, Definitions]":
     if against is None:
         return _registered(folder, timeout_s, prune=prune)
+    if prune:
+        raise CliError(ExitCode.INVALID, "--prune is about the registry: --against compares all")
     after = load_definitions(folder, [], None)
     try:
         return _held_against(folder, against), after

@@ -174,6 +174,11 @@ def test_an_option_about_events_without_events_is_refused(
     assert answer.stderr == f"{options[0]} goes with --impact EVENTS\n"
 
 
+def test_prune_is_refused_where_no_registry_is_asked(before: Path, after: Path) -> None:
+    answer = tripline("diff", after, "--against", before, "--prune", code=2)
+    assert answer.stderr == "--prune is about the registry: --against compares all\n"
+
+
 def test_a_mistake_on_the_other_side_says_which_side_it_is(before: Path, after: Path) -> None:
     write(before, {**CART, "wiat": "2h"})
     answer = tripline("diff", after, "--against", before, code=2)
