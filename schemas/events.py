@@ -56,6 +56,7 @@ class Event(msgspec.Struct, gc=False):
     """One client event. Conditions read `properties`, `context`, `traits` by dotted paths.
 
     `timestamp` is the client's own time; the engine's `occurred_at` is min(timestamp, append time).
+    `name` is that of a page or screen (Segment spec), of any JSON type: nobody looks at another's.
     """
 
     type: EventType
@@ -69,6 +70,7 @@ class Event(msgspec.Struct, gc=False):
     properties: dict[str, Any] | None = None
     context: dict[str, Any] | None = None
     traits: dict[str, Any] | None = None
+    name: Any = None
 
     @property
     def profile(self) -> str:
@@ -162,13 +164,17 @@ def decode_events(values: Sequence[bytes], *, signals: bool = True) -> list[Even
 
 
 def event_name(event: Event) -> str | None:
-    """The name triggers use: `event` of a track, `Page: <name>`, `Screen: <name>`, else None."""
+    """The name triggers use: `event` of a track, `Page: <name>`, `Screen: <name>`, else None.
+
+    Segment's libraries for phones and servers say `name`, that for browsers `properties.name`, too.
+    """
     kind = event.type
     if kind == "track":
         return event.event
     if kind == "page" or kind == "screen":
-        name = (event.properties or {}).get("name") or event.event
-        return f"{kind.capitalize()}: {name}" if isinstance(name, str) else None
+        for name in (event.name, (event.properties or {}).get("name"), event.event):
+            if name and isinstance(name, str):
+                return f"{kind.capitalize()}: {name}"
     return None
 
 

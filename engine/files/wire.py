@@ -12,6 +12,7 @@ _FIELDS: Final = (
     ("type", "type"),
     ("messageId", "message_id"),
     ("event", "event"),
+    ("name", "name"),
     ("userId", "user_id"),
     ("anonymousId", "anonymous_id"),
     ("previousId", "previous_id"),

@@ -17,7 +17,8 @@ def name_of(message: Mapping[str, Any]) -> str | None:
     if message["type"] == "track":
         return str(message["event"])
     if message["type"] in ("page", "screen"):
-        return f"{message['type'].capitalize()}: {message['properties']['name']}"
+        name = message.get("name", message["properties"].get("name"))
+        return None if name is None else f"{message['type'].capitalize()}: {name}"
     return None
 
 

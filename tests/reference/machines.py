@@ -41,6 +41,7 @@ def event_of(record: dict[str, Any]) -> Event:
         type=message["type"],
         message_id=message["messageId"],
         event=message.get("event"),
+        name=message.get("name"),
         user_id=message["userId"],
         timestamp=None if at is None else datetime.fromtimestamp(at / 1000, UTC),
         properties=message["properties"],

@@ -236,7 +236,8 @@ def message(pick: Pick) -> dict[str, Any]:
     if kind == "track":
         made["event"] = pick(NAMES)
     if kind == "page":
-        properties["name"] = "home"
+        place = pick((made, properties, {}))
+        place["name"] = "home"
     item = pick((1, 1, 1, 2, 2, *ITEMS, "left out"))
     if item != "left out":
         properties["item"] = item

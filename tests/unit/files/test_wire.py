@@ -30,6 +30,7 @@ _MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=_Z
         type=st.sampled_from(["track", "identify", "page", "screen", "group", "alias"]),
         message_id=_IDS,
         event=_IDS,
+        name=_VALUES,
         user_id=_IDS,
         anonymous_id=st.none() | _IDS,
         previous_id=st.none() | _IDS,

@@ -19,6 +19,8 @@ FINE = [
     b'{"type":"track","event":"Seen","messageId":"m2","anonymousId":"a","context":{"ip":"1"}}',
     b'{"type":"identify","messageId":"m3","userId":"ann","traits":{"plan":"pro"}}',
     b'{"type":"page","messageId":"m4","userId":"ann","properties":{"name":"Home"}}',
+    b'{"type":"screen","messageId":"m6","userId":"ann","name":"Cart"}',
+    b'{"type":"track","event":"Seen","messageId":"m7","userId":"ann","name":{"first":"Ann"}}',
     b'{"type":"signal","messageId":"m5","userId":"ann","event":"moved"}',
 ]
 REFUSED = [
